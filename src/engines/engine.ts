@@ -1,0 +1,74 @@
+import type { Network } from '../network/ops.ts';
+import type { Tensor, Weights } from '../network/tensor.ts';
+
+/** Named values fed to a network: one float32 tensor per `input` node. */
+export type EngineInputs = ReadonlyMap<string, Tensor<Float32Array>>;
+
+/** What an engine's arithmetic promises: the constants that its error bounds are made of. */
+export interface Precision {
+  /** Unit roundoff u of its multiply and add: 2^-24 for float32. */
+  readonly unitRoundoff: number;
+  /** Absolute error of one operation that underflows: 2^-149, or 2^-126 where subnormals are flushed to zero. */
+  readonly underflow: number;
+  /** Largest absolute error of its erf, beyond rounding. */
+  readonly erf: number;
+}
+
+/** What really runs: said by the runtime itself, not assumed from the package's name. */
+export interface EngineInfo {
+  readonly name: string;
+  /** Version of the runtime's package, and of the native library where it says one. */
+  readonly version: string;
+  /** The device actually used, e.g. `CPU (WebAssembly SIMD)`. */
+  readonly device: string;
+  readonly threads: number;
+  readonly precision: Precision;
+}
+
+/** A network whose weights have been uploaded. Running it uploads and rebuilds nothing but the input. */
+export interface LoadedNetwork {
+  /** Computes the network's output and reads it back. */
+  run(inputs: EngineInputs): Promise<Tensor<Float32Array>>;
+  /** Frees the weights. */
+  dispose(): Promise<void>;
+}
+
+export interface Engine {
+  readonly info: EngineInfo;
+  /**
+   * @throws UnsupportedOp where the engine refuses a node by design
+   */
+  load(network: Network, weights: Weights): Promise<LoadedNetwork>;
+  /** Tensors that the runtime holds now, or undefined where it does not count them. */
+  liveTensors(): number | undefined;
+}
+
+export interface EngineOptions {
+  /** Threads to use; undefined is the engine's default, which it then states in its info. */
+  readonly threads?: number;
+}
+
+/** How to find one engine. A new engine is one file that exports one of these, and a line in `index.ts`. */
+export interface EngineProvider {
+  readonly name: string;
+  /** One line for `--help` and `doctor`. */
+  readonly summary: string;
+  /** @throws EngineUnavailable where it is not here, or would silently run elsewhere */
+  open(options: EngineOptions): Promise<Engine>;
+}
+
+/** The engine is not here. Says why in one line, and the one line that would mend it. */
+export class EngineUnavailable extends Error {
+  override readonly name = 'EngineUnavailable';
+  readonly fix: string;
+
+  constructor(reason: string, fix: string) {
+    super(reason);
+    this.fix = fix;
+  }
+}
+
+/** The engine has no way to compute this node as defined. */
+export class UnsupportedOp extends Error {
+  override readonly name = 'UnsupportedOp';
+}

@@ -1,0 +1,69 @@
+import type { Network, Node } from './ops.ts';
+import { inferShape, inferWeightShapes } from './shapes.ts';
+import type { Shape } from './tensor.ts';
+
+/** Nodes by name. */
+export function nodesByName(network: Network): ReadonlyMap<string, Node> {
+  return new Map(network.nodes.map((node) => [node.name, node]));
+}
+
+/** For each node, the nodes that read its output. */
+export function consumersByName(network: Network): ReadonlyMap<string, readonly Node[]> {
+  const consumers = new Map<string, Node[]>(network.nodes.map((node) => [node.name, []]));
+  for (const node of network.nodes) {
+    for (const input of new Set(node.inputs)) consumers.get(input)?.push(node);
+  }
+  return consumers;
+}
+
+/** Every weight key of the network with its shape, in node order. */
+export function weightShapesByKey(network: Network): ReadonlyMap<string, Shape> {
+  const nodes = nodesByName(network);
+  const shapes = new Map<string, Shape>();
+  for (const node of network.nodes) {
+    const inputs = node.inputs.map((input) => nodes.get(input)?.shape ?? []);
+    for (const [role, shape] of inferWeightShapes(node, inputs)) {
+      const key = node.weights[role];
+      if (key === undefined) throw new Error(`${node.name} has no key for its ${role}`);
+      shapes.set(key, shape);
+    }
+  }
+  return shapes;
+}
+
+/**
+ * The part of a network that computes `output` by `names`, as a network of its own: nodes outside become its inputs,
+ * under their own names.
+ */
+export function subnetwork(network: Network, names: ReadonlySet<string>, output: string): Network {
+  const nodes = nodesByName(network);
+  const inside = network.nodes.filter((node) => names.has(node.name));
+  const outer = new Set(inside.flatMap((node) => node.inputs).filter((input) => !names.has(input)));
+  const inputs = [...outer].map((name): Node => {
+    const node = nodes.get(name);
+    if (node === undefined) throw new Error(`${name} is not a node of ${network.name}`);
+    return { name, op: { kind: 'input' }, inputs: [], weights: {}, shape: node.shape };
+  });
+  return { name: `${network.name}/${output}`, nodes: [...inputs, ...inside], inputs: [...outer], output };
+}
+
+/**
+ * The same network on inputs of other shapes.
+ * @throws InputError where a node does not fit them
+ */
+export function withInputShapes(network: Network, inputShapes: ReadonlyMap<string, Shape>): Network {
+  const shapes = new Map<string, Shape>();
+  const nodes = network.nodes.map((node) => {
+    const given = inputShapes.get(node.name);
+    const shape =
+      node.op.kind === 'input'
+        ? (given ?? node.shape)
+        : inferShape(
+            node,
+            node.inputs.map((input) => shapes.get(input) ?? []),
+          );
+    shapes.set(node.name, shape);
+    return { ...node, shape } as Node;
+  });
+  return { ...network, nodes };
+}
