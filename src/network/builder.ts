@@ -45,7 +45,9 @@ export class NetworkBuilder {
   #append(node: Node): string {
     if (this.#nodes.has(node.name)) throw new Error(`${node.name} is added twice`);
     if (node.shape.some((dimension) => !Number.isSafeInteger(dimension) || dimension < 1)) {
-      throw new InputError(`${node.name}: shape [${node.shape.join(', ')}]; every dimension must be a whole number of at least 1`);
+      throw new InputError(
+        `${node.name}: shape [${node.shape.join(', ')}]; every dimension must be a whole number of at least 1`,
+      );
     }
     this.#nodes.set(node.name, node);
     return node.name;

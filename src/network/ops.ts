@@ -83,6 +83,9 @@ export function applyRule<Args extends unknown[], Result>(
   return rule(node, ...args);
 }
 
-export function isKind<K extends OpKind>(node: Node | undefined, kind: K): node is Node<K> {
+export function isKind<K extends OpKind>(
+  node: Node | undefined,
+  kind: K,
+): node is Extract<Node, { readonly op: { readonly kind: K } }> {
   return node?.op.kind === kind;
 }

@@ -23,7 +23,9 @@ const outputShapes: OpRules<[inputs: readonly Shape[]], Shape> = {
     const [n, c, h, w] = rank(node, input, [4]) as [number, number, number, number];
     const { outChannels, kernel, stride, padding, dilation, groups } = node.op;
     if (c % groups !== 0 || outChannels % groups !== 0) {
-      throw new InputError(`${node.name}: ${c} -> ${outChannels} channels cannot be split into ${groups} groups; both must be multiples`);
+      throw new InputError(
+        `${node.name}: ${c} -> ${outChannels} channels cannot be split into ${groups} groups; both must be multiples`,
+      );
     }
     const size = [h, w].map((length, axis) => {
       const out = convLength(length, at(kernel, axis), at(stride, axis), at(padding, axis), at(dilation, axis));
@@ -41,14 +43,18 @@ const outputShapes: OpRules<[inputs: readonly Shape[]], Shape> = {
   add: (node, inputs) => {
     const first = inputs[0];
     if (first === undefined || inputs.length < 2 || inputs.some((shape) => !sameShape(shape, first))) {
-      throw new InputError(`${node.name}: shapes ${inputs.map(formatShape).join(' and ')} cannot be added; two or more of one shape are needed`);
+      throw new InputError(
+        `${node.name}: shapes ${inputs.map(formatShape).join(' and ')} cannot be added; two or more of one shape are needed`,
+      );
     }
     return first;
   },
   mul: (node, [input, gate]) => {
     const shape = rank(node, input, [4]);
     if (gate === undefined || !sameShape(gate, [shape[0] ?? 0, shape[1] ?? 0, 1, 1])) {
-      throw new InputError(`${node.name}: the gate ${gate ? formatShape(gate) : '(none)'} does not fit ${formatShape(shape)}; [N, C, 1, 1] is needed`);
+      throw new InputError(
+        `${node.name}: the gate ${gate ? formatShape(gate) : '(none)'} does not fit ${formatShape(shape)}; [N, C, 1, 1] is needed`,
+      );
     }
     return shape;
   },

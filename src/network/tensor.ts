@@ -28,10 +28,16 @@ export function formatShape(shape: Shape): string {
 
 /** The tensor in float32; each element rounded to nearest even. Shares the data where it is float32 already. */
 export function toFloat32(tensor: Tensor): Tensor<Float32Array> {
-  return { shape: tensor.shape, data: tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data) };
+  return {
+    shape: tensor.shape,
+    data: tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data),
+  };
 }
 
 /** The tensor in float64, exactly. Shares the data where it is float64 already. */
 export function toFloat64(tensor: Tensor): Tensor<Float64Array> {
-  return { shape: tensor.shape, data: tensor.data instanceof Float64Array ? tensor.data : Float64Array.from(tensor.data) };
+  return {
+    shape: tensor.shape,
+    data: tensor.data instanceof Float64Array ? tensor.data : Float64Array.from(tensor.data),
+  };
 }

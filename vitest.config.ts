@@ -1,0 +1,8 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['src/**/*.test.ts', 'properties/**/*.{test,prop}.ts', 'golden/**/*.test.ts'],
+    testTimeout: 60_000,
+  },
+});
