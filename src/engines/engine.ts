@@ -1,18 +1,11 @@
 import type { Network } from '../network/ops.ts';
+import type { Precision } from '../network/precision.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
+
+export type { Precision };
 
 /** Named values fed to a network: one float32 tensor per `input` node. */
 export type EngineInputs = ReadonlyMap<string, Tensor<Float32Array>>;
-
-/** What an engine's arithmetic promises: the constants that its error bounds are made of. */
-export interface Precision {
-  /** Unit roundoff u of its multiply and add: 2^-24 for float32. */
-  readonly unitRoundoff: number;
-  /** Absolute error of one operation that underflows: 2^-149, or 2^-126 where subnormals are flushed to zero. */
-  readonly underflow: number;
-  /** Largest absolute error of its erf, beyond rounding. */
-  readonly erf: number;
-}
 
 /** What really runs: said by the runtime itself, not assumed from the package's name. */
 export interface EngineInfo {

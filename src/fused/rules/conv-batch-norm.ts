@@ -1,0 +1,35 @@
+import { isKind } from '../../network/ops.ts';
+import { keyOf, type Rule } from '../rule.ts';
+import { batchNormAffine } from './batch-norm.ts';
+
+/**
+ * bn(conv(x)) = conv'(x): each output channel's filter times the BN's factor; bias' = bias * factor + shift.
+ * Any kernel, stride, padding, dilation and groups: the BN stands behind the convolution, so padding is untouched.
+ */
+export const convBatchNorm: Rule = {
+  name: 'conv-batch-norm',
+  match(last, graph) {
+    if (!isKind(last, 'batchNorm')) return undefined;
+    const conv = graph.node(last.inputs[0]!);
+    if (!isKind(conv, 'conv2d')) return undefined;
+    return {
+      replaced: [conv, last],
+      op: { ...conv.op, bias: true },
+      inputs: conv.inputs,
+      weights: (field, read) => {
+        const { factor, shift } = batchNormAffine(field, last, read);
+        const kernel = read(keyOf(conv, 'weight'));
+        const taps = kernel.length / factor.length;
+        const weight = field.array(kernel.length);
+        const bias = field.array(factor.length);
+        const convBias = conv.op.bias ? read(keyOf(conv, 'bias')) : undefined;
+        for (let o = 0; o < factor.length; o++) {
+          const f = factor[o]!;
+          for (let i = o * taps; i < (o + 1) * taps; i++) weight[i] = field.mul(kernel[i]!, f);
+          bias[o] = convBias === undefined ? shift[o]! : field.add(field.mul(convBias[o]!, f), shift[o]!);
+        }
+        return { weight, bias };
+      },
+    };
+  },
+};

@@ -1,0 +1,69 @@
+import { nodesByName } from '../network/graph.ts';
+import type { Network, OpKind } from '../network/ops.ts';
+import type { Fusion } from './fuse.ts';
+
+/** What the structure tier found. */
+export interface StructureReport {
+  /** Nodes and weight keys looked at. */
+  readonly checked: number;
+  /** One sentence each; empty where the network is fully fused. */
+  readonly problems: readonly string[];
+}
+
+/** Ops that are affine maps of their inputs: two parallel ones under a sum could have been one. */
+const AFFINE: ReadonlySet<OpKind> = new Set(['conv2d', 'batchNorm', 'linear', 'add', 'scale', 'globalAvgPool']);
+
+/** Did it really fuse? Equivalence alone cannot tell: a network that was not fused at all passes it. */
+export function checkStructure(fusion: Fusion): StructureReport {
+  const { reference, network } = fusion;
+  const problems = [...leftOver(network), ...unaccounted(fusion), ...duplicateKeys(network)];
+  if (network.nodes.length > reference.nodes.length) {
+    problems.push(`the deploy form has ${network.nodes.length} nodes, more than the reference's ${reference.nodes.length}`);
+  }
+  const keys = network.nodes.reduce((total, node) => total + Object.keys(node.weights).length, 0);
+  return { checked: reference.nodes.length + network.nodes.length + keys, problems };
+}
+
+/** Batch norms, and sums of parallel affine branches, that are still there. */
+function leftOver(network: Network): string[] {
+  const nodes = nodesByName(network);
+  const ancestors = (name: string, found: Set<string>): Set<string> => {
+    const node = nodes.get(name);
+    if (node === undefined || found.has(name)) return found;
+    found.add(name);
+    if (AFFINE.has(node.op.kind)) for (const input of node.inputs) ancestors(input, found);
+    return found;
+  };
+  return network.nodes.flatMap((node) => {
+    if (node.op.kind === 'batchNorm') return [`${node.name} is a batch norm that was not folded`];
+    if (node.op.kind !== 'add') return [];
+    const seen = new Set<string>();
+    for (const input of node.inputs) {
+      const branch = ancestors(input, new Set());
+      if ([...branch].some((name) => seen.has(name))) return [`${node.name} still sums parallel affine branches`];
+      for (const name of branch) seen.add(name);
+    }
+    return [];
+  });
+}
+
+/** Reference nodes that are in no region and not kept, or in more than one; and keys that nobody or two nodes consume. */
+function unaccounted({ reference, network, regions }: Fusion): string[] {
+  const uses = new Map<string, number>(reference.nodes.map(({ name }) => [name, 0]));
+  const count = (name: string) => uses.set(name, (uses.get(name) ?? 0) + 1);
+  const fused = new Set(regions.map(({ deploy }) => deploy));
+  for (const region of regions) region.reference.forEach(count);
+  for (const { name } of network.nodes) if (!fused.has(name)) count(name);
+  return [...uses].flatMap(([name, used]) => (used === 1 ? [] : [`${name} is consumed ${used} times, not once`]));
+}
+
+function duplicateKeys(network: Network): string[] {
+  const owners = new Map<string, string>();
+  return network.nodes.flatMap(({ name, weights }) =>
+    Object.values(weights).flatMap((key) => {
+      const owner = owners.get(key);
+      owners.set(key, name);
+      return owner === undefined ? [] : [`${key} belongs to both ${owner} and ${name}`];
+    }),
+  );
+}

@@ -1,0 +1,79 @@
+import type { Network } from '../network/ops.ts';
+import { type Tensor, toFloat64, type Weights } from '../network/tensor.ts';
+import { conv2dDefinition, conv2dFast } from './kernels/conv2d.ts';
+import { affinePerChannel, gateProduct, linear, map, spatialMean, sum } from './kernels/elementwise.ts';
+import { geluArray } from './kernels/gelu.ts';
+import { type MatMul, openMatMul } from './product.ts';
+import { type EvaluationRules, type Keep, walk } from './walk.ts';
+
+type Float64 = Tensor<Float64Array>;
+
+/** PyTorch's eval-mode BatchNorm as factor and shift per channel. */
+function batchNormAffine(eps: number, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) {
+  const factor = new Float64Array(gamma.data.length);
+  const shift = new Float64Array(gamma.data.length);
+  for (let c = 0; c < factor.length; c++) {
+    factor[c] = gamma.data[c]! / Math.sqrt(variance.data[c]! + eps);
+    shift[c] = beta.data[c]! - mean.data[c]! * factor[c]!;
+  }
+  return { factor, shift };
+}
+
+/** The oracle: every op by its definition, in float64. */
+export const definition: EvaluationRules<Float64> = {
+  input: () => {
+    throw new Error('an input has a value, not a rule');
+  },
+  conv2d: (node, { inputs: [x], weight, bias }) =>
+    conv2dDefinition({ op: node.op, x: x!, weight: weight('weight'), bias, shape: node.shape }),
+  batchNorm: (node, { inputs: [x], weight, bias }) => {
+    const { factor, shift } = batchNormAffine(
+      node.op.eps,
+      weight('weight'),
+      bias!,
+      weight('running_mean'),
+      weight('running_var'),
+    );
+    return affinePerChannel(x!, factor, shift);
+  },
+  linear: (_node, { inputs: [x], weight, bias }) => linear(x!, weight('weight'), bias),
+  add: (_node, { inputs }) => sum(inputs),
+  mul: (_node, { inputs: [x, gate] }) => gateProduct(x!, gate!),
+  scale: ({ op }, { inputs: [x] }) => map(x!, (value) => value * op.factor),
+  relu: (_node, { inputs: [x] }) => map(x!, (value) => (value < 0 ? 0 : value)),
+  gelu: (_node, { inputs: [x] }) => ({ shape: x!.shape, data: geluArray(x!.data) }),
+  sigmoid: (_node, { inputs: [x] }) => map(x!, (value) => 1 / (1 + Math.exp(-value))),
+  globalAvgPool: (node, { inputs: [x] }) => spatialMean(x!, node.shape),
+};
+
+/** The same with convolutions as matrix products. */
+function fastRules(matmul: MatMul): EvaluationRules<Float64> {
+  return {
+    ...definition,
+    conv2d: (node, { inputs: [x], weight, bias }) =>
+      conv2dFast({ op: node.op, x: x!, weight: weight('weight'), bias, shape: node.shape }, matmul),
+  };
+}
+
+export interface Float64Options {
+  /** `definition` for the plain loops; the default computes convolutions as matrix products. */
+  readonly kernels?: 'definition' | 'fast';
+  /** Nodes whose values the result holds besides the output. */
+  readonly keep?: Keep;
+}
+
+/**
+ * Evaluates a network in float64 arithmetic on the given weights, which are used as they are (float32 widens exactly).
+ * @param inputs one tensor per `input` node, in its shape
+ * @returns values by node name; at least that of the network's output
+ */
+export async function evaluateFloat64(
+  network: Network,
+  weights: Weights,
+  inputs: ReadonlyMap<string, Tensor>,
+  options: Float64Options = {},
+): Promise<ReadonlyMap<string, Float64>> {
+  const rules = options.kernels === 'definition' ? definition : fastRules((await openMatMul()).matmul);
+  const given = new Map([...inputs].map(([name, tensor]) => [name, toFloat64(tensor)]));
+  return walk(network, rules, weights, given, options.keep);
+}

@@ -1,0 +1,143 @@
+import type { Network, Node } from '../network/ops.ts';
+import type { Precision } from '../network/precision.ts';
+import type { Tensor, Weights } from '../network/tensor.ts';
+import { conv2dFast } from './kernels/conv2d.ts';
+import { affinePerChannel, gateProduct, linear, map, spatialMean, sum } from './kernels/elementwise.ts';
+import { gelu } from './kernels/gelu.ts';
+import { openMatMul } from './product.ts';
+import { type EvaluationRules, walk } from './walk.ts';
+
+type Float64 = Tensor<Float64Array>;
+
+/**
+ * The value of a node in the magnitude network: every element's S, the sum that it would be if nothing cancelled, and K,
+ * the rounded operations on the longest path to it. For any order of summation and any fused multiply-add, an
+ * evaluation with unit roundoff u is within gamma_K(u) * S of the exact value (Higham, Accuracy and Stability of
+ * Numerical Algorithms, lemma 3.1: products of K factors (1 + d)^(+-1)). Underflow is inside S: every operation adds
+ * underflow / u to it, which gamma_K turns into at least `underflow` and later weights carry on.
+ */
+export interface Magnitude {
+  readonly sum: Float64;
+  readonly operations: number;
+}
+
+/**
+ * A batch norm's roundings on the way of one term: var + eps, its root (a reciprocal root may take two steps), the
+ * quotient, minus mean (or mean * factor, and beta - that), times factor, plus beta; an engine may fold the factor into
+ * a convolution's kernel first, which is one more.
+ */
+const BATCH_NORM_OPERATIONS = 8;
+
+/** x * 0.5 * (1 + erf(x / sqrt 2)): the rounding of z = x / sqrt 2 moves erf by at most |z erf'(z)| u < 0.5 u; then +, *, *. */
+const GELU_OPERATIONS = 6;
+
+/** Largest slope of GELU (1.1290 at x = sqrt 2). */
+const GELU_SLOPE = 1.13;
+
+/** exp, 1 +, the quotient, with exp up to a few units off; or one rational approximation, good absolutely on [0, 1]. */
+const SIGMOID_OPERATIONS = 8;
+
+/** Largest slope of the sigmoid, at 0. */
+const SIGMOID_SLOPE = 0.25;
+
+const deepest = (inputs: readonly Magnitude[]): number => Math.max(...inputs.map(({ operations }) => operations));
+
+/** S of a non-linear op: what its input's error grows to, and its own. An exact input has no error to grow. */
+function nonLinear(input: Magnitude, slope: number, own: Float64, operations: number, floor: number): Magnitude {
+  const grown = input.operations === 0 ? 0 : slope;
+  const data = own.data.map((value, i) => value + grown * input.sum.data[i]! + floor);
+  return { sum: { shape: own.shape, data }, operations: input.operations + operations };
+}
+
+/**
+ * S and K of the network's output.
+ * @param values float64 values of the `input` nodes and of every non-linear node's input, by node name
+ */
+export async function magnitude(
+  network: Network,
+  weights: Weights,
+  values: ReadonlyMap<string, Tensor>,
+  precision: Precision,
+): Promise<Magnitude> {
+  const { matmul } = await openMatMul();
+  const floor = precision.underflow / precision.unitRoundoff;
+  const absolute = (tensor: Tensor): Float64 => ({
+    shape: tensor.shape,
+    data: Float64Array.from(tensor.data, (value) => Math.abs(value) + floor),
+  });
+  const valueOf = (node: Node): Float64 => {
+    const value = values.get(node.inputs[0] ?? '');
+    if (value === undefined) throw new Error(`the value of ${node.inputs[0]} is needed for the slope of ${node.name}`);
+    return { shape: value.shape, data: Float64Array.from(value.data) };
+  };
+  const plusFloor = (tensor: Float64): Float64 => map(tensor, (value) => value + floor);
+
+  const rules: EvaluationRules<Magnitude> = {
+    input: () => {
+      throw new Error('an input has a value, not a rule');
+    },
+    conv2d: async (node, { inputs: [x], weight, bias }) => {
+      const { op } = node;
+      const kernel = absolute(weight('weight'));
+      const taps = kernel.data.length / op.outChannels;
+      const arguments_ = { op, x: x!.sum, weight: kernel, bias: bias && absolute(bias), shape: node.shape };
+      return { sum: plusFloor(await conv2dFast(arguments_, matmul)), operations: x!.operations + taps + 1 };
+    },
+    batchNorm: (node, { inputs: [x], weight, bias }) => {
+      const mean = weight('running_mean').data;
+      const variance = weight('running_var').data;
+      const factor = absolute(weight('weight')).data.map((gamma, c) => gamma / Math.sqrt(variance[c]! + node.op.eps));
+      const shift = factor.map((f, c) => f * Math.abs(mean[c]!) + Math.abs(bias!.data[c]!));
+      return {
+        sum: plusFloor(affinePerChannel(x!.sum, factor, shift)),
+        operations: x!.operations + BATCH_NORM_OPERATIONS,
+      };
+    },
+    linear: (_node, { inputs: [x], weight, bias }) => ({
+      sum: plusFloor(linear(x!.sum, absolute(weight('weight')), bias && absolute(bias))),
+      operations: x!.operations + (x!.sum.shape[1] ?? 0) + 1,
+    }),
+    add: (_node, { inputs }) => ({
+      sum: plusFloor(sum(inputs.map((input) => input.sum))),
+      operations: deepest(inputs) + inputs.length - 1,
+    }),
+    mul: (_node, { inputs: [x, gate] }) => ({
+      sum: plusFloor(gateProduct(x!.sum, gate!.sum)),
+      operations: x!.operations + gate!.operations + 1,
+    }),
+    scale: ({ op }, { inputs: [x] }) => ({
+      sum: map(x!.sum, (value) => value * Math.abs(op.factor) + floor),
+      operations: x!.operations + 1,
+    }),
+    relu: (_node, { inputs: [x] }) => x!,
+    gelu: (node, { inputs: [x] }) => {
+      const erfError = precision.erf / precision.unitRoundoff;
+      // |x|/2 * (1 + |erf|), by |x| * Phi(|x|) = gelu(|x|).
+      const own = map(valueOf(node), (value) => gelu(Math.abs(value)) + 0.5 * Math.abs(value) * erfError);
+      return nonLinear(x!, GELU_SLOPE, own, GELU_OPERATIONS, floor);
+    },
+    sigmoid: (node, { inputs: [x] }) =>
+      nonLinear(
+        x!,
+        SIGMOID_SLOPE,
+        map(valueOf(node), () => 1),
+        SIGMOID_OPERATIONS,
+        floor,
+      ),
+    globalAvgPool: (node, { inputs: [x] }) => ({
+      sum: plusFloor(spatialMean(x!.sum, node.shape)),
+      operations: x!.operations + x!.sum.data.length / (node.shape[0]! * node.shape[1]!),
+    }),
+  };
+
+  const given = new Map(
+    network.inputs.map((name) => {
+      const value = values.get(name);
+      if (value === undefined) throw new Error(`the value of the input ${name} is needed`);
+      return [name, { sum: absolute(value), operations: 0 }];
+    }),
+  );
+  const result = (await walk(network, rules, weights, given)).get(network.output);
+  if (result === undefined) throw new Error(`${network.name} has no output`);
+  return result;
+}

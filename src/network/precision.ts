@@ -1,0 +1,17 @@
+/** What an arithmetic promises: the constants that error bounds are made of. */
+export interface Precision {
+  /** Unit roundoff u of multiply and add: 2^-24 for float32, 2^-53 for float64. */
+  readonly unitRoundoff: number;
+  /** Absolute error of one operation that underflows: 2^-149 for float32, 2^-126 where subnormals are flushed to zero. */
+  readonly underflow: number;
+  /** Largest absolute error of its erf, beyond rounding. */
+  readonly erf: number;
+}
+
+export const FLOAT64: Precision = { unitRoundoff: 2 ** -53, underflow: 2 ** -1074, erf: 0 };
+
+/** gamma_K = K u / (1 - K u): the relative error that K rounded operations can add up to. Infinite from K u = 1 on. */
+export function gamma(operations: number, unitRoundoff: number): number {
+  const product = operations * unitRoundoff;
+  return product < 1 ? product / (1 - product) : Number.POSITIVE_INFINITY;
+}

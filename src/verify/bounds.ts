@@ -1,0 +1,31 @@
+import { evaluateFloat64 } from '../interpreters/float64.ts';
+import { type Magnitude, magnitude } from '../interpreters/magnitude.ts';
+import type { Network } from '../network/ops.ts';
+import { gamma, type Precision } from '../network/precision.ts';
+import type { Tensor, Weights } from '../network/tensor.ts';
+
+export interface Bound {
+  /** Per output element: how far it may be from the exact value. */
+  readonly bound: Float64Array;
+  /** K: rounded operations on the longest path. */
+  readonly operations: number;
+}
+
+/** gamma_K(u) * S per element, for K = the magnitude's own operations and `extra` ones. */
+export function errorBound({ sum, operations }: Magnitude, { unitRoundoff }: Precision, extra = 0): Bound {
+  // One operation stands for the bound's own rounding and for that of the float64 value compared with.
+  const total = operations + extra + 1;
+  const factor = gamma(total, unitRoundoff);
+  return { bound: sum.data.map((value) => value * factor), operations: total };
+}
+
+/** How far an engine with this precision may be from the exact output of the network, fed exactly these inputs. */
+export async function runtimeBound(
+  network: Network,
+  weights: Weights,
+  inputs: ReadonlyMap<string, Tensor>,
+  precision: Precision,
+): Promise<Bound> {
+  const values = await evaluateFloat64(network, weights, inputs, { keep: 'all' });
+  return errorBound(await magnitude(network, weights, values, precision), precision);
+}

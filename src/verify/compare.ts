@@ -1,0 +1,111 @@
+import type { FloatArray } from '../network/tensor.ts';
+
+/** Only *pass* everywhere is a pass. */
+export type Verdict = 'pass' | 'fail' | 'inconclusive' | 'nothing compared';
+
+export interface Difference {
+  /** Flat, row-major. */
+  readonly index: number;
+  readonly expected: number;
+  readonly actual: number;
+  readonly bound: number;
+  /** |actual - expected| / bound; infinite where nothing is allowed or the difference is no number. */
+  readonly ratio: number;
+}
+
+export interface Comparison {
+  readonly verdict: Verdict;
+  /** Elements compared. */
+  readonly compared: number;
+  /** Elements beyond their bound. */
+  readonly failures: number;
+  /** Largest |actual - expected| / bound. */
+  readonly worstRatio: number;
+  /** The five worst elements, worst first. */
+  readonly worst: readonly Difference[];
+  /** Why, where the verdict is not explained by the differences. */
+  readonly reason?: string;
+}
+
+const WORST_SHOWN = 5;
+
+/** Keeps the largest few, without sorting millions. */
+function remember(worst: Difference[], difference: Difference): void {
+  worst.push(difference);
+  worst.sort((a, b) => b.ratio - a.ratio);
+  worst.length = Math.min(worst.length, WORST_SHOWN);
+}
+
+type Judgement = 'within' | 'beyond' | 'undecided';
+
+function judge(actual: number, expected: number, bound: number): Judgement {
+  const error = Math.abs(actual - expected);
+  if (error <= bound && bound < Number.POSITIVE_INFINITY) return 'within';
+  if (Number.isNaN(actual) || Number.isNaN(expected)) return 'beyond';
+  if (!Number.isFinite(actual) || !Number.isFinite(expected)) return actual === expected ? 'undecided' : 'beyond';
+  return Number.isFinite(bound) ? 'beyond' : 'undecided';
+}
+
+/** |actual - expected| / bound; 0 for equal numbers, infinite where no number can be said. */
+function ratioOf(actual: number, expected: number, bound: number): number {
+  if (actual === expected) return 0;
+  const ratio = Math.abs(actual - expected) / bound;
+  return Number.isNaN(ratio) ? Number.POSITIVE_INFINITY : ratio;
+}
+
+function compareBy(actual: FloatArray, expected: FloatArray, bound: (index: number) => number, judgeOne = judge): Comparison {
+  if (actual.length !== expected.length) {
+    const reason = `${actual.length} elements against ${expected.length} expected`;
+    return { verdict: 'fail', compared: 0, failures: 0, worstRatio: Number.POSITIVE_INFINITY, worst: [], reason };
+  }
+  const worst: Difference[] = [];
+  let failures = 0;
+  let undecided = 0;
+  let least = Number.NEGATIVE_INFINITY;
+  for (let index = 0; index < expected.length; index++) {
+    const e = expected[index]!;
+    const a = actual[index]!;
+    const b = bound(index);
+    const judgement = judgeOne(a, e, b);
+    if (judgement === 'beyond') failures++;
+    else if (judgement === 'undecided') undecided++;
+    const ratio = judgement === 'beyond' ? Math.max(1, ratioOf(a, e, b)) : ratioOf(a, e, b);
+    if (worst.length < WORST_SHOWN || ratio > least) {
+      remember(worst, { index, expected: e, actual: a, bound: b, ratio });
+      least = worst[WORST_SHOWN - 1]?.ratio ?? Number.NEGATIVE_INFINITY;
+    }
+  }
+  return {
+    verdict: verdictOf(expected.length, failures, undecided),
+    compared: expected.length,
+    failures,
+    worstRatio: worst[0]?.ratio ?? 0,
+    worst,
+    ...(undecided > 0 ? { reason: `${undecided} values or bounds are not finite` } : {}),
+  };
+}
+
+function verdictOf(compared: number, failures: number, undecided: number): Verdict {
+  if (compared === 0) return 'nothing compared';
+  if (failures > 0) return 'fail';
+  return undecided > 0 ? 'inconclusive' : 'pass';
+}
+
+/**
+ * Compares element by element: |actual - expected| <= bound. A NaN on either side fails, as does an infinity against
+ * anything but itself; equal infinities, and bounds that are no finite number, decide nothing. Lengths must agree.
+ */
+export function compare(actual: FloatArray, expected: FloatArray, bound: Float64Array): Comparison {
+  if (bound.length !== expected.length) throw new Error(`${bound.length} bounds for ${expected.length} elements`);
+  return compareBy(actual, expected, (index) => bound[index]!);
+}
+
+/** Every element must be the very same float, bit for bit (a zero's sign included). A NaN fails even so. */
+export function compareBits(actual: FloatArray, expected: FloatArray): Comparison {
+  return compareBy(
+    actual,
+    expected,
+    () => 0,
+    (a, e) => (Object.is(a, e) && !Number.isNaN(a) ? 'within' : 'beyond'),
+  );
+}

@@ -1,0 +1,39 @@
+import type { Fusion } from '../fused/fuse.ts';
+import { subnetwork } from '../network/graph.ts';
+import type { Network } from '../network/ops.ts';
+
+/**
+ * What is verified at a time: one node of the deploy form, and the reference nodes that it stands for. Every node of
+ * both networks is in exactly one piece.
+ */
+export interface Piece {
+  /** The deploy node's name. */
+  readonly name: string;
+  /** Rules that made it; empty for a node that is the same in both forms. */
+  readonly rules: readonly string[];
+  readonly reference: Network;
+  readonly deploy: Network;
+  /** The reference's name of each of the deploy node's inputs. */
+  readonly inputs: ReadonlyMap<string, string>;
+}
+
+export function isFused(piece: Piece): boolean {
+  return piece.rules.length > 0;
+}
+
+/** The pieces in topological order. */
+export function pieces(fusion: Fusion): Piece[] {
+  const regions = new Map(fusion.regions.map((region) => [region.deploy, region]));
+  return fusion.network.nodes
+    .filter(({ op }) => op.kind !== 'input')
+    .map(({ name, inputs }) => {
+      const region = regions.get(name);
+      return {
+        name,
+        rules: region?.rules ?? [],
+        reference: subnetwork(fusion.reference, new Set(region?.reference ?? [name]), fusion.sameValue.get(name)!),
+        deploy: subnetwork(fusion.network, new Set([name]), name),
+        inputs: new Map(inputs.map((input) => [input, fusion.sameValue.get(input)!])),
+      };
+    });
+}
