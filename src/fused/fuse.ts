@@ -127,7 +127,9 @@ class Draft implements Graph {
     const names = new Set(match.replaced.map(({ name }) => name));
     return match.replaced
       .slice(0, -1)
-      .every(({ name }) => name !== this.#output && [...this.#consumers.get(name)!].every((reader) => names.has(reader)));
+      .every(
+        ({ name }) => name !== this.#output && [...this.#consumers.get(name)!].every((reader) => names.has(reader)),
+      );
   }
 
   /** Puts a new node where the last replaced one stood, and lets its readers read the new one. */
@@ -224,7 +226,10 @@ export function fuseWeights(fusion: Fusion, weights: Weights): Weights {
   const deploy = new Map<string, Tensor>();
   for (const key of weightShapesByKey(fusion.network).keys()) {
     const fused = made.get(key);
-    deploy.set(key, fused === undefined ? weights.get(key)! : { shape: fused.shape, data: asFloat64Array(fused.values) });
+    deploy.set(
+      key,
+      fused === undefined ? weights.get(key)! : { shape: fused.shape, data: asFloat64Array(fused.values) },
+    );
   }
   return deploy;
 }

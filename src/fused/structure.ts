@@ -18,7 +18,9 @@ export function checkStructure(fusion: Fusion): StructureReport {
   const { reference, network } = fusion;
   const problems = [...leftOver(network), ...unaccounted(fusion), ...duplicateKeys(network)];
   if (network.nodes.length > reference.nodes.length) {
-    problems.push(`the deploy form has ${network.nodes.length} nodes, more than the reference's ${reference.nodes.length}`);
+    problems.push(
+      `the deploy form has ${network.nodes.length} nodes, more than the reference's ${reference.nodes.length}`,
+    );
   }
   const keys = network.nodes.reduce((total, node) => total + Object.keys(node.weights).length, 0);
   return { checked: reference.nodes.length + network.nodes.length + keys, problems };

@@ -65,7 +65,7 @@ export async function magnitude(
     shape: tensor.shape,
     data: Float64Array.from(tensor.data, (value) => Math.abs(value) + floor),
   });
-  const valueOf = (node: Node): Float64 => {
+  const inputValue = (node: Node): Float64 => {
     const value = values.get(node.inputs[0] ?? '');
     if (value === undefined) throw new Error(`the value of ${node.inputs[0]} is needed for the slope of ${node.name}`);
     return { shape: value.shape, data: Float64Array.from(value.data) };
@@ -113,14 +113,14 @@ export async function magnitude(
     gelu: (node, { inputs: [x] }) => {
       const erfError = precision.erf / precision.unitRoundoff;
       // |x|/2 * (1 + |erf|), by |x| * Phi(|x|) = gelu(|x|).
-      const own = map(valueOf(node), (value) => gelu(Math.abs(value)) + 0.5 * Math.abs(value) * erfError);
+      const own = map(inputValue(node), (value) => gelu(Math.abs(value)) + 0.5 * Math.abs(value) * erfError);
       return nonLinear(x!, GELU_SLOPE, own, GELU_OPERATIONS, floor);
     },
     sigmoid: (node, { inputs: [x] }) =>
       nonLinear(
         x!,
         SIGMOID_SLOPE,
-        map(valueOf(node), () => 1),
+        map(inputValue(node), () => 1),
         SIGMOID_OPERATIONS,
         floor,
       ),

@@ -53,7 +53,12 @@ function ratioOf(actual: number, expected: number, bound: number): number {
   return Number.isNaN(ratio) ? Number.POSITIVE_INFINITY : ratio;
 }
 
-function compareBy(actual: FloatArray, expected: FloatArray, bound: (index: number) => number, judgeOne = judge): Comparison {
+function compareBy(
+  actual: FloatArray,
+  expected: FloatArray,
+  bound: (index: number) => number,
+  judgeOne = judge,
+): Comparison {
   if (actual.length !== expected.length) {
     const reason = `${actual.length} elements against ${expected.length} expected`;
     return { verdict: 'fail', compared: 0, failures: 0, worstRatio: Number.POSITIVE_INFINITY, worst: [], reason };

@@ -11,7 +11,9 @@ export const averageHeads: Rule = {
     if (!isKind(last, 'scale')) return undefined;
     const sum = graph.node(last.inputs[0]!);
     if (!isKind(sum, 'add')) return undefined;
-    const heads = sum.inputs.map((input) => graph.node(input)).filter((node): node is Node<'linear'> => isKind(node, 'linear'));
+    const heads = sum.inputs
+      .map((input) => graph.node(input))
+      .filter((node): node is Node<'linear'> => isKind(node, 'linear'));
     const first = heads[0];
     if (first === undefined || heads.length !== sum.inputs.length) return undefined;
     if (heads.some((head) => head.inputs[0] !== first.inputs[0])) return undefined;

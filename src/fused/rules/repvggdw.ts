@@ -34,7 +34,9 @@ export const repVggDw: Rule = {
     const channels = last.shape[1]!;
     const source = branches
       .flatMap((branch) => branch.inputs)
-      .find((candidate) => branches.every((branch) => branch.name === candidate || isBranch(branch, candidate, channels)));
+      .find((candidate) =>
+        branches.every((branch) => branch.name === candidate || isBranch(branch, candidate, channels)),
+      );
     if (source === undefined) return undefined;
     const convs = branches.filter((branch): branch is Conv => isBranch(branch, source, channels));
     const conv = convs[0];
