@@ -1,0 +1,50 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { collect, parseSize } from './options.ts';
+
+interface AuditOptions {
+  readonly model?: readonly string[];
+  readonly size?: number;
+  readonly json?: boolean;
+}
+
+function parseSquare(text: string): number {
+  const { height, width } = parseSize(text);
+  if (height !== width) throw new InvalidArgumentError('The audit counts square inputs; give one number.');
+  return height;
+}
+
+const EXAMPLES = `
+Examples:
+  fuseproof audit --model repvit_m0_9 repvit_m1_1
+  fuseproof audit --model my-network.json --size 192 --json`;
+
+async function runAudit({ model, size, json }: AuditOptions): Promise<void> {
+  const [{ audit }, { resolveModels }, { print, printJson }] = await Promise.all([
+    import('../audit/audit.ts'),
+    import('../reference/config.ts'),
+    import('./output.ts'),
+  ]);
+  const models = await resolveModels(model);
+  const report = audit(size === undefined ? models : models.map((resolved) => ({ ...resolved, resolution: size })));
+  if (json) {
+    printJson(report);
+    return;
+  }
+  const { auditTable } = await import('../report/audit-table.ts');
+  print(auditTable(report));
+}
+
+/** `fuseproof audit` */
+export function auditCommand(): Command {
+  return new Command('audit')
+    .description('count parameters, MACs and activations of every form, and hold published figures against them')
+    .option('-m, --model <names...>', 'published names, configs ending in .json, or all (default: all)', collect)
+    .option(
+      '--size <pixels>',
+      'height and width of the input (default: the size it was published at, or 224)',
+      parseSquare,
+    )
+    .option('--json', 'print rows and figures as JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(runAudit);
+}

@@ -1,0 +1,48 @@
+import { createRequire } from 'node:module';
+import { Command, CommanderError } from 'commander';
+import { InputError } from '../network/errors.ts';
+import { auditCommand } from './audit.ts';
+import { benchCommand } from './bench.ts';
+import { doctorCommand } from './doctor.ts';
+import { modelsCommand } from './models.ts';
+import { EXIT, note } from './output.ts';
+import { runCommand } from './run.ts';
+import { verifyCommand } from './verify.ts';
+
+const COMMANDS = [modelsCommand, verifyCommand, auditCommand, benchCommand, runCommand, doctorCommand];
+
+const EXIT_CODES = `
+Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive.`;
+
+/** Runs the command line and returns its exit code; see {@link EXIT}. */
+export async function main(argv: readonly string[]): Promise<number> {
+  // A reader that has seen enough (fuseproof ... | head) is no error.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+  const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+  const program = new Command('fuseproof')
+    .description('Proof that the network you deploy is the network you trained.')
+    .version(version)
+    .addHelpText('after', EXIT_CODES);
+  for (const command of COMMANDS) program.addCommand(command());
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().showSuggestionAfterError().showHelpAfterError('Try --help.');
+  }
+  try {
+    await program.parseAsync(argv);
+    return Number(process.exitCode ?? EXIT.pass);
+  } catch (error) {
+    return exitCodeOfError(error);
+  }
+}
+
+function exitCodeOfError(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.pass : EXIT.usage;
+  if (error instanceof InputError) {
+    note(`error: ${error.message}`);
+    return EXIT.usage;
+  }
+  note(`fuseproof failed, which is its own fault: ${error instanceof Error ? error.stack : String(error)}`);
+  return EXIT.internal;
+}

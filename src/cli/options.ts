@@ -1,0 +1,41 @@
+import { InvalidArgumentError } from 'commander';
+
+/** Limits that keep a typo from exhausting the machine. */
+const LARGEST = { threads: 1024, batch: 4096, pixels: 16384, seed: 0xffffffff };
+
+function parseWhole(text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < least || value > most) {
+    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+  }
+  return value;
+}
+
+export function parseThreads(text: string): number {
+  return parseWhole(text, 1, LARGEST.threads);
+}
+
+export function parseBatch(text: string): number {
+  return parseWhole(text, 1, LARGEST.batch);
+}
+
+export function parseSeed(text: string): number {
+  return parseWhole(text, 0, LARGEST.seed);
+}
+
+export interface Size {
+  readonly height: number;
+  readonly width: number;
+}
+
+/** `224`, or `HEIGHTxWIDTH`, in pixels. */
+export function parseSize(text: string): Size {
+  const [height = '', width = height, ...rest] = text.split('x');
+  if (rest.length > 0) throw new InvalidArgumentError('It must be one number, or HEIGHTxWIDTH.');
+  return { height: parseWhole(height, 1, LARGEST.pixels), width: parseWhole(width, 1, LARGEST.pixels) };
+}
+
+/** For an option that may be given several times, or with commas between its values. */
+export function collect(text: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), ...text.split(',').filter((part) => part !== '')];
+}

@@ -1,0 +1,117 @@
+import { Command, Option } from 'commander';
+import type { Tensor, Weights } from '../network/tensor.ts';
+import { parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
+import { note, print, printJson } from './output.ts';
+import type { Subject, SubjectOptions } from './subject.ts';
+
+const EXAMPLES = `
+Examples:
+  fuseproof run --model repvit_m0_9 --weights trained.safetensors --input image.safetensors --output logits.safetensors
+  fuseproof run --model my-config.json --form deploy --engine onnxruntime`;
+
+interface Options extends SubjectOptions {
+  readonly model: string;
+  readonly form: 'train' | 'deploy';
+  readonly engine: string;
+  readonly threads?: number;
+  readonly unrounded?: boolean;
+  readonly output?: string;
+  readonly json?: boolean;
+}
+
+/** The oracle's name among the engines. */
+const ORACLE = 'float64';
+
+/** Classes that the summary shows, best first. */
+const BEST = 5;
+
+async function runRun(options: Options): Promise<void> {
+  const [{ resolveModel }, { InputError }, { loadSubject }] = await Promise.all([
+    import('../reference/config.ts'),
+    import('../network/errors.ts'),
+    import('./subject.ts'),
+  ]);
+  if (options.unrounded && (options.engine !== ORACLE || options.form !== 'deploy')) {
+    throw new InputError(
+      `--unrounded with --form ${options.form} --engine ${options.engine}: only the deploy form on ${ORACLE} keeps weights in float64`,
+    );
+  }
+  const subject = await loadSubject(await resolveModel(options.model), options);
+  const logits = await computeLogits(subject, options);
+  if (options.output !== undefined) await writeLogits(logits, options.output);
+  const { name } = subject.model;
+  const [images = 0, classes = 0] = logits.shape;
+  const perImage = Array.from({ length: images }, (_, image) => [
+    ...logits.data.subarray(image * classes, (image + 1) * classes),
+  ]);
+  if (options.json) {
+    printJson({ model: name, form: options.form, engine: options.engine, shape: logits.shape, logits: perImage });
+    return;
+  }
+  print(`${name}, ${options.form} form, ${options.engine}: logits [${logits.shape.join(', ')}]`);
+  perImage.forEach((row, image) => {
+    const order = row.map((_, index) => index).sort((a, b) => row[b]! - row[a]! || a - b);
+    print(
+      `  image ${image}: ${order
+        .slice(0, BEST)
+        .map((index) => `class ${index} ${row[index]!.toPrecision(6)}`)
+        .join(', ')}`,
+    );
+  });
+  if (options.output !== undefined) note(`Written: ${options.output}`);
+}
+
+async function computeLogits(subject: Subject, options: Options): Promise<Tensor> {
+  const { fusion, weights, input } = subject;
+  const { fuseWeights, roundWeights } = await import('../fused/fuse.ts');
+  const network = options.form === 'train' ? fusion.reference : fusion.network;
+  let used: Weights = weights;
+  if (options.form === 'deploy') {
+    const unrounded = fuseWeights(fusion, weights);
+    used = options.unrounded ? unrounded : roundWeights(unrounded);
+  }
+  const inputs = new Map(network.inputs.map((name) => [name, input]));
+  if (options.engine === ORACLE) {
+    const { evaluateFloat64 } = await import('../interpreters/float64.ts');
+    return (await evaluateFloat64(network, used, inputs)).get(network.output)!;
+  }
+  const { openEngines } = await import('./subject.ts');
+  const [engine] = await openEngines([options.engine], { ...(options.threads && { threads: options.threads }) }, note);
+  const loaded = await engine!.load(network, used);
+  try {
+    return await loaded.run(inputs);
+  } finally {
+    await loaded.dispose();
+  }
+}
+
+async function writeLogits(logits: Tensor, path: string): Promise<void> {
+  const [{ encodeSafetensors }, { writeFileAtomically }] = await Promise.all([
+    import('../weights/safetensors.ts'),
+    import('../weights/write-file.ts'),
+  ]);
+  await writeFileAtomically(path, encodeSafetensors(new Map([['logits', logits]])));
+}
+
+/** `fuseproof run` */
+export function runCommand(): Command {
+  return new Command('run')
+    .description('compute logits of the train or the deploy form on your own weights and input')
+    .requiredOption('--model <name>', 'published network, or a config file (.json)')
+    .option('--weights <file>', 'train-form state dict (.safetensors); default: generated from the seed')
+    .option('--input <file>', 'tensor input [N, C, H, W] (.safetensors); default: generated from the seed')
+    .addOption(new Option('--form <form>', 'train or deploy').choices(['train', 'deploy']).default('train'))
+    .option('--engine <name>', `${ORACLE} (the oracle) or an engine that doctor lists`, ORACLE)
+    .option(
+      '--unrounded',
+      `keep the deploy weights in float64 (${ORACLE} only); as shipped they are rounded to float32`,
+    )
+    .option('--output <file>', 'write tensor logits [N, classes] (.safetensors)')
+    .option('--threads <n>', 'threads of an engine that can use several', parseThreads)
+    .option('--batch <n>', 'images of a generated input (default: 1)', parseBatch)
+    .option('--size <n>', 'height and width of a generated input in pixels, or HxW', parseSize)
+    .option('--seed <n>', 'of what is generated (default: 1)', parseSeed)
+    .option('--json', 'print the logits as JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(runRun);
+}

@@ -1,0 +1,84 @@
+import type { Finding, TierSummary, Verification } from '../verify/verify.ts';
+import { grouped, wrap } from './text.ts';
+
+type Report = Omit<Verification, 'logits'> & { readonly seconds: number };
+
+/** Findings shown in full; the first says where to look. */
+const SHOWN = 3;
+
+function tierLine({ tier, engine, form, verdict, compared, worstRatio }: TierSummary): string {
+  const what = [tier, engine, form].filter((part) => part !== undefined).join(', ');
+  // Only tiers with a bound have a distance to it.
+  const used = tier === 'algebra' || tier === 'runtime' ? `${percent(worstRatio)} of bound` : '';
+  return `  ${what.padEnd(36)}${verdict.padEnd(14)}${grouped(compared).padStart(12)}${used.padStart(16)}`;
+}
+
+function percent(ratio: number): string {
+  if (!Number.isFinite(ratio) || ratio >= 1000) return 'over 1000 x';
+  return ratio > 1 ? `${ratio.toPrecision(3)} x` : `${(100 * ratio).toPrecision(2)} %`;
+}
+
+/** The position of a flat index in a tensor, e.g. `[0, 12, 3, 4]`. */
+export function position(index: number, shape: readonly number[]): string {
+  const axes: number[] = [];
+  let rest = index;
+  for (const dimension of shape.toReversed()) {
+    axes.unshift(rest % dimension);
+    rest = Math.floor(rest / dimension);
+  }
+  return `[${axes.join(', ')}]`;
+}
+
+function findingLines(finding: Finding, replay: string): string[] {
+  const { tier, piece, rules, reference, engine, form, key, comparison, operations, shape, input } = finding;
+  const where = [tier, engine, form, input === 'probe' ? 'probe input' : undefined].filter(
+    (part) => part !== undefined,
+  );
+  const lines = [
+    `  ${comparison.verdict}: ${piece} (${where.join(', ')})`,
+    wrap(`replaces ${reference.join(', ')}${rules.length > 0 ? ` by ${rules.join(', ')}` : ''}`, '    ', '      '),
+  ];
+  if (key !== undefined) lines.push(`    key ${key}`);
+  if (comparison.reason !== undefined) lines.push(wrap(comparison.reason, '    ', '      '));
+  if (comparison.failures > 0) {
+    const bound = operations === undefined ? '' : `, bound gamma_${operations} * S`;
+    lines.push(
+      `    ${grouped(comparison.failures)} of ${grouped(comparison.compared)} elements differ${bound}; the worst:`,
+    );
+    for (const { index, expected, actual, bound: allowed, ratio } of comparison.worst) {
+      lines.push(`      ${position(index, shape)}`);
+      lines.push(`        expected ${expected}, actual ${actual}`);
+      lines.push(
+        `        error ${Math.abs(actual - expected).toExponential(3)}, bound ${allowed.toExponential(3)}, ratio ${ratio.toPrecision(3)}`,
+      );
+    }
+  }
+  lines.push('    replay:', `      ${replay}`);
+  return lines;
+}
+
+/** A verification as text for a terminal of 80 columns; only names and commands may be longer. */
+export function verificationTable(report: Report, replay: (finding: Finding) => string): string {
+  const { model, verdict, tiers, network, failures, problems, seconds } = report;
+  const lines = [
+    `${model}: ${verdict}, in ${seconds.toFixed(1)} s`,
+    `  ${'tier'.padEnd(36)}${'verdict'.padEnd(14)}${'compared'.padStart(12)}${'worst error'.padStart(16)}`,
+  ];
+  lines.push(...tiers.map(tierLine));
+  if (network.length > 0) {
+    lines.push(
+      '  logits against the float64 train form',
+      `  ${''.padEnd(36)}${'max/largest'.padStart(12)}${'SNR dB'.padStart(9)}${'top-1'.padStart(9)}${'top-5'.padStart(9)}`,
+    );
+    for (const { engine, form, logits } of network) {
+      const agree = (count: number) => `${count}/${logits.images}`;
+      lines.push(
+        `  ${`${engine}, ${form}`.padEnd(36)}${logits.maxRelative.toExponential(1).padStart(12)}${logits.snr.toFixed(1).padStart(9)}${agree(logits.top1).padStart(9)}${agree(logits.top5).padStart(9)}`,
+      );
+    }
+  }
+  lines.push(...problems.map((problem) => wrap(problem, '  problem: ', '    ')));
+  for (const finding of failures.slice(0, SHOWN)) lines.push(...findingLines(finding, replay(finding)));
+  if (failures.length > SHOWN) lines.push(`  and ${failures.length - SHOWN} more; --json lists all`);
+  return lines.join('\n');
+}
