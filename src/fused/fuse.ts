@@ -244,5 +244,5 @@ function asFloat64Array(values: ArrayLike<number>): Float64Array {
 }
 
 function toFloat32Array(data: Float32Array | Float64Array): Float32Array {
-  return data instanceof Float32Array ? data : Float32Array.from(data);
+  return data instanceof Float32Array ? data : new Float32Array(data);
 }

@@ -1,6 +1,5 @@
 import type { Network, Node } from '../network/ops.ts';
-import type { Precision } from '../network/precision.ts';
-import type { Tensor, Weights } from '../network/tensor.ts';
+import { type Tensor, toFloat64, type Weights } from '../network/tensor.ts';
 import { conv2dFast } from './kernels/conv2d.ts';
 import { affinePerChannel, gateProduct, linear, map, spatialMean, sum } from './kernels/elementwise.ts';
 import { gelu } from './kernels/gelu.ts';
@@ -13,12 +12,22 @@ type Float64 = Tensor<Float64Array>;
  * The value of a node in the magnitude network: every element's S, the sum that it would be if nothing cancelled, and K,
  * the rounded operations on the longest path to it. For any order of summation and any fused multiply-add, an
  * evaluation with unit roundoff u is within gamma_K(u) * S of the exact value (Higham, Accuracy and Stability of
- * Numerical Algorithms, lemma 3.1: products of K factors (1 + d)^(+-1)). Underflow is inside S: every operation adds
- * underflow / u to it, which gamma_K turns into at least `underflow` and later weights carry on.
+ * Numerical Algorithms, lemma 3.1: products of K factors (1 + d)^(+-1)). Underflow is inside S, see `floor`.
  */
 export interface Magnitude {
   readonly sum: Float64;
   readonly operations: number;
+}
+
+/** What S has to hold besides magnitudes, in units of the roundoff u that gamma_K will be taken with. */
+export interface MagnitudeOptions {
+  /**
+   * At least underflow / u: added to S by every operation, so that gamma_K times it is at least the K underflows on the
+   * way, and later weights carry them on.
+   */
+  readonly floor: number;
+  /** The largest absolute error of erf beyond rounding, over u. */
+  readonly erfError: number;
 }
 
 /**
@@ -57,18 +66,18 @@ export async function magnitude(
   network: Network,
   weights: Weights,
   values: ReadonlyMap<string, Tensor>,
-  precision: Precision,
+  { floor, erfError }: MagnitudeOptions,
 ): Promise<Magnitude> {
   const { matmul } = await openMatMul();
-  const floor = precision.underflow / precision.unitRoundoff;
-  const absolute = (tensor: Tensor): Float64 => ({
-    shape: tensor.shape,
-    data: Float64Array.from(tensor.data, (value) => Math.abs(value) + floor),
-  });
+  const absolute = (tensor: Tensor): Float64 => {
+    const data = new Float64Array(tensor.data.length);
+    for (let i = 0; i < data.length; i++) data[i] = Math.abs(tensor.data[i]!) + floor;
+    return { shape: tensor.shape, data };
+  };
   const inputValue = (node: Node): Float64 => {
     const value = values.get(node.inputs[0] ?? '');
     if (value === undefined) throw new Error(`the value of ${node.inputs[0]} is needed for the slope of ${node.name}`);
-    return { shape: value.shape, data: Float64Array.from(value.data) };
+    return toFloat64(value);
   };
   const plusFloor = (tensor: Float64): Float64 => map(tensor, (value) => value + floor);
 
@@ -111,7 +120,6 @@ export async function magnitude(
     }),
     relu: (_node, { inputs: [x] }) => x!,
     gelu: (node, { inputs: [x] }) => {
-      const erfError = precision.erf / precision.unitRoundoff;
       // |x|/2 * (1 + |erf|), by |x| * Phi(|x|) = gelu(|x|).
       const own = map(inputValue(node), (value) => gelu(Math.abs(value)) + 0.5 * Math.abs(value) * erfError);
       return nonLinear(x!, GELU_SLOPE, own, GELU_OPERATIONS, floor);

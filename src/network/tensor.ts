@@ -30,7 +30,7 @@ export function formatShape(shape: Shape): string {
 export function toFloat32(tensor: Tensor): Tensor<Float32Array> {
   return {
     shape: tensor.shape,
-    data: tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data),
+    data: tensor.data instanceof Float32Array ? tensor.data : new Float32Array(tensor.data),
   };
 }
 
@@ -38,6 +38,6 @@ export function toFloat32(tensor: Tensor): Tensor<Float32Array> {
 export function toFloat64(tensor: Tensor): Tensor<Float64Array> {
   return {
     shape: tensor.shape,
-    data: tensor.data instanceof Float64Array ? tensor.data : Float64Array.from(tensor.data),
+    data: tensor.data instanceof Float64Array ? tensor.data : new Float64Array(tensor.data),
   };
 }

@@ -1,5 +1,5 @@
 import { evaluateFloat64 } from '../interpreters/float64.ts';
-import { type Magnitude, magnitude } from '../interpreters/magnitude.ts';
+import { type Magnitude, type MagnitudeOptions, magnitude } from '../interpreters/magnitude.ts';
 import type { Network } from '../network/ops.ts';
 import { gamma, type Precision } from '../network/precision.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
@@ -19,6 +19,10 @@ export function errorBound({ sum, operations }: Magnitude, { unitRoundoff }: Pre
   return { bound: sum.data.map((value) => value * factor), operations: total };
 }
 
+export function magnitudeOptions({ underflow, erf, unitRoundoff }: Precision): MagnitudeOptions {
+  return { floor: underflow / unitRoundoff, erfError: erf / unitRoundoff };
+}
+
 /** How far an engine with this precision may be from the exact output of the network, fed exactly these inputs. */
 export async function runtimeBound(
   network: Network,
@@ -27,5 +31,5 @@ export async function runtimeBound(
   precision: Precision,
 ): Promise<Bound> {
   const values = await evaluateFloat64(network, weights, inputs, { keep: 'all' });
-  return errorBound(await magnitude(network, weights, values, precision), precision);
+  return errorBound(await magnitude(network, weights, values, magnitudeOptions(precision)), precision);
 }

@@ -9,7 +9,7 @@ import { weightShapesByKey, withInputShapes } from '../network/graph.ts';
 import { isKind, type Network } from '../network/ops.ts';
 import { FLOAT64, type Precision } from '../network/precision.ts';
 import { elements, type Shape, type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
-import { errorBound } from './bounds.ts';
+import { errorBound, magnitudeOptions } from './bounds.ts';
 import { runCanaries } from './canaries.ts';
 import { type Comparison, compare, compareBits, type Verdict } from './compare.ts';
 import { compareLogits, type LogitsReport } from './logits.ts';
@@ -149,7 +149,7 @@ export function worstVerdict(verdicts: readonly Verdict[]): Verdict {
  * @throws InputError where `only` names no deploy node
  */
 export async function verify(request: VerifyRequest): Promise<Verification> {
-  const { fusion, weights, only } = request;
+  const { fusion, weights, only, engines } = request;
   const ledger = new Ledger();
   checkTheCheck(ledger);
   checkFusion(fusion, ledger);
@@ -167,6 +167,7 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
     unrounded,
     stored: request.deployWeights ?? roundWeights(unrounded),
     roundings: roundingsOf(fusion),
+    floor: Math.max(...[FLOAT64, ...engines.map(({ info }) => info.precision)].map((p) => magnitudeOptions(p).floor)),
   };
   await checkPieces(session, all, new Set(chosen));
   const network = only === undefined ? await checkNetworks(session, all.length) : { rows: [], logits: new Map() };
@@ -189,6 +190,8 @@ interface Session extends VerifyRequest {
   readonly stored: Weights<Float32Array>;
   /** Per deploy node: the most roundings on the way to one of its fused weights. */
   readonly roundings: ReadonlyMap<string, number>;
+  /** What underflow adds to S: the largest of all arithmetics here, so that they share it. */
+  readonly floor: number;
 }
 
 function checkTheCheck(ledger: Ledger): void {
@@ -278,7 +281,7 @@ function probeOf(session: Session, piece: Piece): { piece: Piece; inputs: Values
 
 /** The algebra and runtime tiers of one piece. Returns the reference's float64 output. */
 async function checkPiece(session: Session, piece: Piece, inputs: Values, input: 'own' | 'probe'): Promise<Tensor> {
-  const { ledger, weights, unrounded, stored, engines } = session;
+  const { ledger, weights, unrounded, stored, engines, floor } = session;
   const reference = await Evaluated.of(piece.reference, weights, inputs);
   const deployInputs = new Map([...piece.inputs].map(([name, source]) => [name, inputs.get(source)!]));
   const common = { ...describe(piece), input, shape: reference.output.shape };
@@ -289,8 +292,8 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   }
   const deploy = await Evaluated.of(piece.deploy, stored, deployInputs);
   if (isFused(piece)) {
-    const extra = (await deploy.magnitude(FLOAT64)).operations + session.roundings.get(piece.name)!;
-    const { bound, operations } = errorBound(await reference.magnitude(FLOAT64), FLOAT64, extra);
+    const extra = (await deploy.magnitude(floor, FLOAT64)).operations + session.roundings.get(piece.name)!;
+    const { bound, operations } = errorBound(await reference.magnitude(floor, FLOAT64), FLOAT64, extra);
     const actual = await outputOf(piece.deploy, unrounded, deployInputs);
     const comparison = compare(actual.data, reference.output.data, bound);
     ledger.add({ ...common, tier: 'algebra', operations, comparison });
@@ -304,7 +307,7 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   for (const [form, evaluated] of forms) {
     for (const engine of engines) {
       const { precision, name } = engine.info;
-      const { bound, operations } = errorBound(await evaluated.magnitude(precision), precision);
+      const { bound, operations } = errorBound(await evaluated.magnitude(floor, precision), precision);
       const comparison = await compareRun(engine, evaluated, bound);
       ledger.add({ ...common, tier: 'runtime', engine: name, form, operations, comparison });
     }
@@ -337,7 +340,7 @@ class Evaluated {
   readonly weights: Weights;
   readonly inputs: Values;
   readonly #values: ReadonlyMap<string, Tensor<Float64Array>>;
-  readonly #magnitudes = new Map<string, Promise<Magnitude>>();
+  readonly #magnitudes = new Map<number, Promise<Magnitude>>();
 
   private constructor(
     network: Network,
@@ -359,14 +362,16 @@ class Evaluated {
     return this.#values.get(this.network.output)!;
   }
 
-  magnitude(precision: Precision): Promise<Magnitude> {
+  /** Shared by all precisions that see the same S: of affine pieces, by all. */
+  magnitude(floor: number, precision: Precision): Promise<Magnitude> {
     // Only GELU looks at the engine's erf.
-    const erf = this.network.nodes.some(({ op }) => op.kind === 'gelu') ? precision.erf : 0;
-    const key = `${precision.unitRoundoff} ${precision.underflow} ${erf}`;
-    const known = this.#magnitudes.get(key);
+    const looksAtErf = this.network.nodes.some(({ op }) => op.kind === 'gelu');
+    const { erfError } = magnitudeOptions(precision);
+    const options = { floor, erfError: looksAtErf ? erfError : 0 };
+    const known = this.#magnitudes.get(options.erfError);
     if (known !== undefined) return known;
-    const computed = magnitude(this.network, this.weights, this.#values, { ...precision, erf });
-    this.#magnitudes.set(key, computed);
+    const computed = magnitude(this.network, this.weights, this.#values, options);
+    this.#magnitudes.set(options.erfError, computed);
     return computed;
   }
 }

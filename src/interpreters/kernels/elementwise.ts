@@ -25,7 +25,7 @@ export function affinePerChannel(x: Float64, factor: FloatArray, shift: FloatArr
 /** Sum of tensors of one shape, left to right. */
 export function sum(tensors: readonly Float64[]): Float64 {
   const first = tensors[0]!;
-  const data = Float64Array.from(first.data);
+  const data = new Float64Array(first.data);
   for (const { data: term } of tensors.slice(1)) {
     for (let i = 0; i < data.length; i++) data[i]! += term[i]!;
   }
