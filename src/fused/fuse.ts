@@ -181,7 +181,9 @@ function nodesByModule(network: Network): ReadonlyMap<string, readonly string[]>
     const path = name.split('.');
     for (let length = 1; length < path.length; length++) {
       const module = path.slice(0, length).join('.');
-      modules.set(module, [...(modules.get(module) ?? []), name]);
+      const members = modules.get(module);
+      if (members === undefined) modules.set(module, [name]);
+      else members.push(name);
     }
   }
   return modules;

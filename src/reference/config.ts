@@ -1,0 +1,188 @@
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import type { ErrorObject } from 'ajv';
+import { InputError } from '../network/errors.ts';
+import type { Network } from '../network/ops.ts';
+import { buildRepVit, completeRepVitConfig, type InputSize, type RepVitConfig } from './repvit.ts';
+import { type ModelConfig, variants } from './variants.ts';
+
+/** A network to work on: a published one, or a user's own. */
+export interface Model {
+  /** The published name, or the config file's name without `.json`. */
+  readonly name: string;
+  readonly config: ModelConfig;
+  /** Height and width of the input, in pixels. */
+  readonly resolution: number;
+}
+
+/** Resolution of a network that names none: timm's default `img_size`. */
+const DEFAULT_RESOLUTION = 224;
+
+/** Stands for every published network in a list of models. */
+export const ALL = 'all';
+
+type Build = (config: ModelConfig, size: InputSize, name?: string) => Network;
+
+/** How to build each family: a new one is one more line. */
+const families: Readonly<Record<ModelConfig['family'], Build>> = { repvit: buildRepVit };
+
+/**
+ * The train-form network of the config on an input [batch, in_chans, height, width].
+ * @throws InputError where the batch or the size does not fit the network
+ */
+export function buildNetwork(config: ModelConfig, size: InputSize, name?: string): Network {
+  return families[config.family](config, size, name);
+}
+
+/** The candidate nearest to a mistyped word, by Levenshtein distance. */
+async function nearest(word: string, candidates: readonly string[]): Promise<string> {
+  const { closest } = await import('fastest-levenshtein');
+  return closest(word, candidates);
+}
+
+/** A JSON value as a message shows it, cut where it is long. */
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+/** `/embed_dim/2` -> `embed_dim[2]` */
+function fieldOf(instancePath: string): string {
+  return instancePath.slice(1).replace(/\/(\d+)/g, '[$1]');
+}
+
+const relations: Readonly<Record<string, string>> = { '>=': 'at least', '<=': 'at most', '>': 'more than' };
+
+/** What ajv found, as one sentence: field, value, limit. */
+async function explain(error: ErrorObject, fields: readonly string[]): Promise<string> {
+  const { keyword, params, data } = error;
+  const field = fieldOf(error.instancePath);
+  const what = `${field === '' ? 'the config' : field} is ${show(data)}`;
+  switch (keyword) {
+    case 'required':
+      return `${params.missingProperty} is missing; a config needs family, embed_dim and depth`;
+    case 'additionalProperties': {
+      const unknown: string = params.additionalProperty;
+      return `unknown field ${show(unknown)}; did you mean ${await nearest(unknown, fields)}? The fields are ${fields.join(', ')}`;
+    }
+    case 'enum':
+      return `${what}; it must be one of ${params.allowedValues.join(', ')}`;
+    case 'type':
+      return `${what}; it must be ${params.type === 'integer' ? 'a whole number' : `of type ${params.type}`}`;
+    case 'not':
+      return `${what}; it must be odd, so that the padding is symmetric`;
+    case 'minItems':
+      return `${field} is empty; one number for each stage is needed`;
+    case 'maxItems':
+      return `${field} has more than ${params.limit} stages; ${params.limit} is the limit`;
+    default:
+      return `${what}; it must be ${relations[params.comparison]} ${params.limit}`;
+  }
+}
+
+/** What no schema can say: limits between fields. */
+function checkRelations(config: RepVitConfig, subject: string): void {
+  const { embed_dim, depth, mlp_ratio } = config;
+  if (embed_dim.length !== depth.length) {
+    throw new InputError(
+      `${subject}: embed_dim has ${embed_dim.length} stages, depth has ${depth.length}; give both one number for each stage`,
+    );
+  }
+  if (embed_dim[0] === 1) {
+    throw new InputError(`${subject}: embed_dim[0] is 1; the stem halves it, so it must be at least 2`);
+  }
+  const stage = embed_dim.findIndex((width) => !Number.isInteger(width * mlp_ratio));
+  const width = embed_dim[stage];
+  if (width !== undefined) {
+    throw new InputError(
+      `${subject}: mlp_ratio is ${mlp_ratio}, and times embed_dim[${stage}] = ${width} it gives a hidden width of ${width * mlp_ratio}; the product must be a whole number`,
+    );
+  }
+}
+
+/**
+ * Checks a config and fills in timm's defaults.
+ * @param subject what the messages call it: its path, say
+ * @throws InputError naming the field, its value and the limit
+ */
+export async function parseConfig(value: unknown, subject: string): Promise<ModelConfig> {
+  const [{ Ajv }, { default: schema }] = await Promise.all([
+    import('ajv'),
+    import('./config.schema.json', { with: { type: 'json' } }),
+  ]);
+  const validate = new Ajv({ verbose: true, allErrors: true }).compile<Partial<RepVitConfig>>(schema);
+  if (!validate(value)) {
+    const errors = validate.errors ?? [];
+    // A mistyped required field is also a missing one; the typing error is the one to name.
+    const error = errors.find(({ keyword }) => keyword === 'additionalProperties') ?? errors[0];
+    if (error === undefined) throw new Error('ajv refused a config without a reason');
+    throw new InputError(`${subject}: ${await explain(error, Object.keys(schema.properties))}`);
+  }
+  const config = completeRepVitConfig(value);
+  checkRelations(config, subject);
+  return config;
+}
+
+/**
+ * Reads a user's own network from a JSON file.
+ * @throws InputError where the file is missing, is not JSON, or is no config
+ */
+export async function loadConfig(path: string): Promise<ModelConfig> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === 'ENOENT' ? 'no such file' : `cannot be read (${code})`;
+    throw new InputError(`${path}: ${reason}; give the path of a JSON config`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new InputError(`${path}: not JSON (${(error as SyntaxError).message}); a config is one JSON object`);
+  }
+  return parseConfig(value, path);
+}
+
+/**
+ * Finds one network: a published name, or a path that ends in `.json`.
+ * @throws InputError where the name is unknown or the config is bad
+ */
+export async function resolveModel(nameOrPath: string): Promise<Model> {
+  if (nameOrPath.endsWith('.json')) {
+    return {
+      name: basename(nameOrPath, '.json'),
+      config: await loadConfig(nameOrPath),
+      resolution: DEFAULT_RESOLUTION,
+    };
+  }
+  const variant = variants.find(({ name }) => name === nameOrPath);
+  if (variant === undefined) {
+    const names = variants.map(({ name }) => name);
+    throw new InputError(
+      `unknown model ${show(nameOrPath)}; did you mean ${await nearest(nameOrPath, names)}? "fuseproof models" lists all; a network of your own is a path that ends in .json`,
+    );
+  }
+  const { name, config, resolution } = variant;
+  return { name, config, resolution };
+}
+
+/**
+ * Finds several networks, each once, in the order given; `all`, or none given, is every published one.
+ * @throws InputError as {@link resolveModel}, and where two config files share a name
+ */
+export async function resolveModels(namesOrPaths: readonly string[] = [ALL]): Promise<readonly Model[]> {
+  const given = namesOrPaths.length === 0 ? [ALL] : namesOrPaths;
+  const expanded = given.flatMap((name) => (name === ALL ? variants.map((variant) => variant.name) : [name]));
+  const models = new Map<string, { readonly from: string; readonly model: Model }>();
+  for (const from of new Set(expanded)) {
+    const model = await resolveModel(from);
+    const other = models.get(model.name);
+    if (other !== undefined) {
+      throw new InputError(`${other.from} and ${from} are both called ${model.name}; rename one of them`);
+    }
+    models.set(model.name, { from, model });
+  }
+  return [...models.values()].map(({ model }) => model);
+}

@@ -1,0 +1,198 @@
+import { grouped, HONEST_NOTE, interval, latency, milliseconds, modelsOf, outcome, size } from './text.ts';
+import type { AuditRow, Measurement, Report, Speedup, TierRow } from './types.ts';
+
+/** A cell's text cannot end its cell. */
+function escapeCell(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+}
+
+/** A table with its columns aligned as given: left or right. */
+function table(
+  columns: readonly (readonly [title: string, align: 'left' | 'right'])[],
+  rows: readonly string[][],
+): string {
+  const row = (cells: readonly string[]) => `| ${cells.map(escapeCell).join(' | ')} |`;
+  return [
+    row(columns.map(([title]) => title)),
+    `|${columns.map(([, align]) => (align === 'left' ? '---' : '---:')).join('|')}|`,
+    ...rows.map(row),
+  ].join('\n');
+}
+
+function headline(report: Report): string {
+  const sentences = modelsOf(report).map((model) => {
+    const timed = report.speedups.filter((row) => row.model === model);
+    if (timed.length === 0) return `- ${model}: not timed`;
+    const engines = timed.map((row) => {
+      const what = outcome(row);
+      return what === 'no difference shown'
+        ? `no difference shown on ${row.engine}`
+        : `${row.estimate.toFixed(2)} times as fast on ${row.engine}`;
+    });
+    return `- ${model}, fused: ${engines.join(', ')}`;
+  });
+  return [`**Verdict: ${report.verdict}.** What fusing bought:`, '', ...sentences].join('\n');
+}
+
+function timingRow(report: Report, row: Speedup): string[] {
+  const [reference, deploy] = [latency(report, row, 'reference'), latency(report, row, 'deploy')];
+  const timed: Measurement | undefined = report.measurements.find(
+    ({ model, engine }) => model === row.model && engine === row.engine,
+  );
+  return [
+    row.model,
+    row.engine,
+    timed === undefined ? '' : size(timed.resolution),
+    String(timed?.batch ?? ''),
+    String(timed?.threads ?? ''),
+    reference === undefined ? '' : milliseconds(reference),
+    deploy === undefined ? '' : milliseconds(deploy),
+    row.estimate.toFixed(3),
+    `${interval(row)} (${(100 * row.confidence).toFixed(1)} %)`,
+    `${row.quads}`,
+  ];
+}
+
+function latencySection(report: Report): string {
+  if (report.speedups.length === 0) return 'Nothing was timed.';
+  const notes = report.speedups
+    .filter(({ note }) => note !== '')
+    .map(({ model, engine, note }) => `- ${model} on ${engine}: ${note}.`);
+  const rows = report.speedups.map((row) => timingRow(report, row));
+  return [
+    'Median milliseconds of one inference, read-back of the logits included. Reference is the train-time network, deploy the fused one.',
+    '',
+    table(
+      [
+        ['model', 'left'],
+        ['engine', 'left'],
+        ['size', 'right'],
+        ['batch', 'right'],
+        ['threads', 'right'],
+        ['reference ms', 'right'],
+        ['deploy ms', 'right'],
+        ['reference / deploy', 'right'],
+        ['interval (level)', 'right'],
+        ['quads', 'right'],
+      ],
+      rows,
+    ),
+    '',
+    ...notes,
+    ...(notes.length > 0 ? [''] : []),
+    HONEST_NOTE,
+    '',
+    `Method: ${report.speedups[0]?.method}. The logits of every timed sample were compared, bit for bit, with those that were verified.`,
+  ].join('\n');
+}
+
+function published({ published: fits }: AuditRow): string {
+  return fits
+    .map(({ printed, unit, kind, source }) => `${printed}${unit && ` ${unit}`} ${kind} (${source})`)
+    .join('; ');
+}
+
+function auditSection({ audit }: Report): string {
+  return table(
+    [
+      ['model', 'left'],
+      ['form', 'left'],
+      ['heads', 'right'],
+      ['size', 'right'],
+      ['parameters', 'right'],
+      ['MACs', 'right'],
+      ['activations', 'right'],
+      ['published figures that fit', 'left'],
+    ],
+    audit.map((row) => [
+      row.model,
+      row.form,
+      String(row.heads),
+      size(row.resolution),
+      grouped(row.parameters),
+      grouped(row.macs),
+      grouped(row.activations),
+      published(row),
+    ]),
+  );
+}
+
+function tierCells({ tier, verdict, compared, worst }: TierRow): string[] {
+  return [tier, verdict, grouped(compared), worst === null ? '' : worst.toPrecision(2)];
+}
+
+function verificationSection({ verification }: Report): string {
+  return table(
+    [
+      ['model', 'left'],
+      ['engine', 'left'],
+      ['tier', 'left'],
+      ['verdict', 'left'],
+      ['elements compared', 'right'],
+      ['worst error / bound', 'right'],
+    ],
+    verification.flatMap(({ model, engine, verdict, tiers }) => [
+      [model, engine, 'all', verdict, grouped(tiers.reduce((sum, { compared }) => sum + compared, 0)), ''],
+      ...tiers.map((tier) => [model, engine, ...tierCells(tier)]),
+    ]),
+  );
+}
+
+function loads(averages: readonly number[]): string {
+  return averages.map((average) => average.toFixed(2)).join(', ');
+}
+
+function environmentSection({ environment: e }: Report): string {
+  const engines = e.engines.map(
+    ({ name, version, device, threads }) =>
+      `${name} ${version}, ${device}, ${threads} thread${threads === 1 ? '' : 's'}`,
+  );
+  const facts: readonly (readonly [name: string, value: string])[] = [
+    ['Date', e.date],
+    ['Run', `${e.quick ? 'quick, ' : ''}${e.elapsedSeconds.toFixed(0)} s, seed ${e.seed}`],
+    ['fuseproof', `${e.fuseproof}${e.commit === null ? '' : `, commit ${e.commit}`}`],
+    ['Node', `${e.node} on ${e.platform}`],
+    ['CPU', `${e.cpu}, ${e.cores} cores`],
+    ['Memory', `${(e.memoryBytes / 2 ** 30).toFixed(1)} GiB`],
+    ['Peak resident set', e.peakRssBytes === null ? 'nothing ran' : `${(e.peakRssBytes / 2 ** 20).toFixed(0)} MiB`],
+    ['Load average before', loads(e.loadAverageBefore)],
+    ['Load average after', loads(e.loadAverageAfter)],
+    ['Steal time', e.stealPercent === null ? 'not said by this system' : `${e.stealPercent.toFixed(2)} %`],
+    ['Tensors leaked', e.tensorsLeaked === null ? 'not counted by these engines' : String(e.tensorsLeaked)],
+    ...engines.map((engine) => ['Engine', engine] as const),
+  ];
+  return table(
+    [
+      ['what', 'left'],
+      ['value', 'left'],
+    ],
+    facts.map((fact) => [...fact]),
+  );
+}
+
+function section(title: string, body: string): string {
+  return `## ${title}\n\n${body}\n`;
+}
+
+/** A benchmark's report as GitHub-flavoured Markdown. */
+export function benchMarkdown(report: Report): string {
+  const { absent } = report.environment;
+  const failures = report.failures.map(
+    ({ model, engine, stage, message }) => `- ${model}${engine === null ? '' : ` on ${engine}`}, ${stage}: ${message}`,
+  );
+  return [
+    '# fuseproof benchmark\n',
+    `${headline(report)}\n`,
+    ...(failures.length === 0 ? [] : [section('What went wrong', failures.join('\n'))]),
+    section('Latency', latencySection(report)),
+    section('Counts', auditSection(report)),
+    section('Verification', verificationSection(report)),
+    section('Environment', environmentSection(report)),
+    section(
+      'Engines that are not here',
+      absent.length === 0
+        ? 'None is missing of those asked for.'
+        : absent.map(({ name, reason, fix }) => `- ${name}: ${reason}; ${fix}`).join('\n'),
+    ),
+  ].join('\n');
+}
