@@ -1,0 +1,47 @@
+import { InputError } from '../network/errors.ts';
+import { weightShapesByKey } from '../network/graph.ts';
+import type { Network } from '../network/ops.ts';
+import { formatShape, sameShape, type Weights } from '../network/tensor.ts';
+import { isStepCounter } from './safetensors.ts';
+
+function list(what: string, keys: readonly string[]): readonly string[] {
+  if (keys.length === 0) return [];
+  return [`${keys.length} ${what}:`, ...keys.map((key) => `  ${key}`)];
+}
+
+/**
+ * Checks that the weights are the network's: every key, no other, of its shape, and no negative running_var.
+ * @param subject names the weights in the message
+ * @throws InputError one for all that is wrong
+ */
+export function checkWeights(network: Network, weights: Weights, subject: string): void {
+  const shapes = weightShapesByKey(network);
+  const missing = [...shapes]
+    .filter(([key]) => !weights.has(key))
+    .map(([key, shape]) => `${key} ${formatShape(shape)}`);
+  const extra = [...weights]
+    .filter(([key]) => !shapes.has(key) && !isStepCounter(key))
+    .map(([key, { shape }]) => `${key} ${formatShape(shape)}`);
+  const misshapen = [...shapes].flatMap(([key, shape]) => {
+    const actual = weights.get(key)?.shape ?? shape;
+    return sameShape(actual, shape) ? [] : [`${key} ${formatShape(actual)}, needed ${formatShape(shape)}`];
+  });
+  const negative = network.nodes.flatMap((node) => {
+    const key = node.weights.running_var ?? '';
+    const data = weights.get(key)?.data;
+    const index = data?.findIndex((value) => value < 0) ?? -1;
+    return index < 0 ? [] : [`${key} ${data?.[index]} at index ${index}`];
+  });
+
+  const problems = [
+    ...list('keys missing', missing),
+    ...list('keys that the network does not have', extra),
+    ...list('keys of another shape', misshapen),
+    ...list('negative variances, which must be at least 0', negative),
+  ];
+  if (problems.length > 0) {
+    throw new InputError(
+      `${subject}: these are not weights of ${network.name}; give its own checkpoint, or the config it was trained with\n${problems.join('\n')}`,
+    );
+  }
+}
