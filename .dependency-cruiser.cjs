@@ -1,0 +1,62 @@
+/** Which folder may import which (README, layout map). Tests may import anything. */
+const TEST = '\\.(test|prop)\\.ts$';
+
+/** Forbids imports from `from` to anything in src but `to`. */
+function only(from, to) {
+  return {
+    name: `${from.split('/').at(-1)}-imports`,
+    comment: `src/${from} may import from src only: ${[from, ...to].join(', ')}`,
+    severity: 'error',
+    from: { path: `^src/${from}/`, pathNot: TEST },
+    to: { path: '^src/', pathNot: [from, ...to].map((folder) => `^src/${folder}`) },
+  };
+}
+
+module.exports = {
+  forbidden: [
+    only('network', []),
+    only('reference', ['network']),
+    only('weights', ['network']),
+    only('interpreters', ['network', 'artefacts/onnx-messages']),
+    only('fused', ['network']),
+    only('engines', ['network', 'artefacts']),
+    only('artefacts', ['network', 'fused']),
+    only('verify', ['network', 'interpreters', 'engines/engine', 'fused']),
+    only('audit', ['network', 'interpreters', 'reference', 'fused']),
+    only('report', ['audit', 'verify']),
+    only('bench', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'audit', 'report']),
+    {
+      name: 'interpreters-are-independent',
+      comment: 'an interpreter that imports another is no second opinion; what they share lies in kernels and walk.ts',
+      severity: 'error',
+      from: { path: '^src/interpreters/(float64|magnitude|cost)\\.ts$' },
+      to: { path: '^src/interpreters/(float64|magnitude|cost)\\.ts$' },
+    },
+    {
+      name: 'engines-are-independent',
+      comment: 'one file per engine; what the tfjs engines share lies in tfjs.ts and tensorflow.ts',
+      severity: 'error',
+      from: { path: '^src/engines/(?!index\\.ts$)', pathNot: TEST },
+      to: { path: '^src/engines/', pathNot: '^src/engines/(engine|tfjs|tensorflow)\\.ts$' },
+    },
+    {
+      name: 'source-stands-alone',
+      comment: 'nothing in src imports properties, golden or reports',
+      severity: 'error',
+      from: { path: '^src/', pathNot: TEST },
+      to: { path: '^(properties|golden|reports)/' },
+    },
+    {
+      name: 'no-circles',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { extensions: ['.ts', '.js', '.json'] },
+  },
+};
