@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import type { BenchProgress } from '../bench/run.ts';
 import { collect, parseBatch, parseSeed, parseSize, parseThreads, type Size } from './options.ts';
 import { exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
 
@@ -25,7 +26,7 @@ Examples:
 Exit codes: 0 all verified and timed, 1 a mismatch or a failed timing, 2 bad usage or input, 3 inconclusive.`;
 
 async function runBenchCommand({ out, json, ...options }: Options): Promise<void> {
-  const [{ runBench }, { verifyModel }, { progressDisplay }, { openReportFolder, writeReport }, { resolveModels }] =
+  const [{ runBench }, { verifyModel }, { progressText }, { openReportFolder, writeReport }, { resolveModels }] =
     await Promise.all([
       import('../bench/run.ts'),
       import('../bench/verify-model.ts'),
@@ -33,14 +34,18 @@ async function runBenchCommand({ out, json, ...options }: Options): Promise<void
       import('../bench/write-report.ts'),
       import('../reference/config.ts'),
     ]);
+  const { progressLine } = await import('./progress-line.ts');
   const models = await resolveModels(options.model ?? (options.quick ? QUICK_MODELS : DEFAULT_MODELS));
   await openReportFolder(out);
   const { threads, batch, size, seed, quick = false } = options;
   const engines = options.engine && [...new Set(options.engine)];
-  const display = await progressDisplay(process.stderr);
-  const report = await runBench({ models, engines, threads, batch, size, seed, quick }, display.show, {
-    verifyModel,
-  }).finally(display.done);
+  const line = await progressLine();
+  const show = (event: BenchProgress) => {
+    const { task, done, total, what } = progressText(event);
+    line.show(task, done, total, what);
+  };
+  const request = { models, engines, threads, batch, size, seed, quick };
+  const report = await runBench(request, show, { verifyModel }).finally(line.clear);
   const paths = await writeReport(report, out);
   if (json) {
     printJson(report);

@@ -86,14 +86,13 @@ function latencySection(report: Report): string {
   ].join('\n');
 }
 
+/** Each figure once, however many sources print it. */
 function published({ published: fits }: AuditRow): string {
-  return fits
-    .map(({ printed, unit, kind, source }) => `${printed}${unit && ` ${unit}`} ${kind} (${source})`)
-    .join('; ');
+  return [...new Set(fits.map(({ printed, unit, kind }) => `${printed}${unit && ` ${unit}`} ${kind}`))].join(', ');
 }
 
 function auditSection({ audit }: Report): string {
-  return table(
+  const rows = table(
     [
       ['model', 'left'],
       ['form', 'left'],
@@ -115,6 +114,7 @@ function auditSection({ audit }: Report): string {
       published(row),
     ]),
   );
+  return `For one image. ${'`fuseproof audit`'} names the source of each figure, and those that fit no form.\n\n${rows}`;
 }
 
 function tierCells({ tier, verdict, compared, worst }: TierRow): string[] {

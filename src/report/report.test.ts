@@ -1,0 +1,255 @@
+import { describe, expect, test } from 'vitest';
+import { audit } from '../audit/audit.ts';
+import { resolveModel } from '../reference/config.ts';
+import { benchTable } from './bench-table.ts';
+import { benchMarkdown } from './markdown.ts';
+import { interval, milliseconds, outcome, wrap } from './text.ts';
+import type { Measurement, Report, Speedup } from './types.ts';
+import { validateReport } from './validate.ts';
+
+function measured(engine: string, arm: Measurement['arm'], latencyMs: number): Measurement {
+  return {
+    model: 'repvit_m0_9',
+    engine,
+    arm,
+    threads: 1,
+    batch: 1,
+    resolution: 224,
+    latencyMs,
+    minMs: latencyMs - 1,
+    p05Ms: latencyMs - 0.5,
+    p95Ms: latencyMs + 1,
+    inferencesPerSample: 2,
+    samplesMs: [latencyMs, latencyMs],
+  };
+}
+
+function ratio(engine: string, low: number, estimate: number, high: number, note = ''): Speedup {
+  return {
+    model: 'repvit_m0_9',
+    engine,
+    estimate,
+    low,
+    high,
+    confidence: note === '' ? 0.951 : 0.75,
+    quads: note === '' ? 24 : 3,
+    plannedQuads: 24,
+    checkedOutputs: 96,
+    method: 'Hodges-Lehmann',
+    note,
+    logRatios: [Math.log(estimate)],
+  };
+}
+
+/** One network on three engines: faster, undecided and failed; one engine absent. */
+function sample(): Report {
+  const tiers: Report['verification'][number]['tiers'] = [
+    { tier: 'structure', verdict: 'pass', compared: 763, worst: null },
+    { tier: 'runtime, deploy', verdict: 'pass', compared: 1_234_567, worst: 0.358 },
+  ];
+  const [first, ...rest] = tiers;
+  if (first === undefined) throw new Error('no tier');
+  const failed = [first, ...rest.map((tier) => ({ ...tier, verdict: 'fail' as const, worst: 12.5 }))];
+  return {
+    schemaVersion: 1,
+    verdict: 'fail',
+    measurements: [
+      measured('onnxruntime', 'reference', 11.8),
+      measured('onnxruntime', 'deploy', 10.7),
+      measured('cpu', 'reference', 1830.4),
+      measured('cpu', 'deploy', 1771.6),
+    ],
+    speedups: [
+      ratio('onnxruntime', 1.08912, 1.1, 1.12699),
+      ratio('cpu', 0.99, 1.033, 1.05, '3 of 24 quads, for the engine is slow and the time limited'),
+    ],
+    audit: [],
+    verification: [
+      { model: 'repvit_m0_9', engine: 'onnxruntime', verdict: 'pass', tiers },
+      { model: 'repvit_m0_9', engine: 'cpu', verdict: 'pass', tiers },
+      { model: 'repvit_m0_9', engine: 'wasm', verdict: 'fail', tiers: failed },
+    ],
+    failures: [
+      {
+        model: 'repvit_m0_9',
+        engine: 'wasm',
+        stage: 'verification',
+        message: 'not timed, for it is not verified (runtime, deploy: fail)',
+      },
+    ],
+    environment: {
+      date: '2025-06-11T12:00:00.000Z',
+      elapsedSeconds: 123.4,
+      quick: false,
+      seed: 1,
+      fuseproof: '0.1.0',
+      commit: null,
+      node: 'v20.20.2',
+      platform: 'Linux 6.1 x64',
+      cpu: 'Some CPU',
+      cores: 2,
+      memoryBytes: 8 * 2 ** 30,
+      loadAverageBefore: [0.1, 0.2, 0.3],
+      loadAverageAfter: [1.1, 0.5, 0.4],
+      stealPercent: null,
+      peakRssBytes: 300 * 2 ** 20,
+      tensorsLeaked: 0,
+      engines: [{ name: 'onnxruntime', version: '1.30.0', device: 'CPU', threads: 1 }],
+      absent: [{ name: 'tfjs-node', reason: 'not installed', fix: 'npm run tensorflow' }],
+    },
+  };
+}
+
+describe('validateReport', () => {
+  test('takes a whole report, with rows as the audit makes them', async () => {
+    const { rows } = audit([await resolveModel('repvit_m0_9')]);
+    const report = { ...sample(), audit: rows };
+    expect(await validateReport(report)).toBe(report);
+    expect(rows.length).toBe(3);
+  });
+
+  test('takes a resolution that is not square as a pair', async () => {
+    const report = sample();
+    for (const row of report.measurements) row.resolution = [192, 256];
+    expect(await validateReport(report)).toBe(report);
+  });
+
+  const broken: readonly (readonly [what: string, value: unknown, message: string])[] = [
+    ['an unknown field', { ...sample(), extra: 1 }, 'must NOT have additional properties'],
+    ['another version', { ...sample(), schemaVersion: 2 }, '/schemaVersion must be equal to constant'],
+    [
+      'an infinite latency',
+      { ...sample(), measurements: [measured('cpu', 'deploy', Number.POSITIVE_INFINITY)] },
+      '/measurements/0/latencyMs must be number',
+    ],
+    [
+      'no latency',
+      { ...sample(), measurements: [measured('cpu', 'deploy', 0)] },
+      '/measurements/0/latencyMs must be > 0',
+    ],
+    [
+      'no samples',
+      { ...sample(), measurements: [{ ...measured('cpu', 'deploy', 2), samplesMs: [] }] },
+      '/measurements/0/samplesMs must NOT have fewer than 1 items',
+    ],
+    ['no environment', { ...sample(), environment: undefined }, "must have required property 'environment'"],
+  ];
+  test.each(broken)('refuses %s', async (_what, value, message) => {
+    await expect(validateReport(value)).rejects.toThrow(message);
+  });
+});
+
+describe('benchTable', () => {
+  test('is the table of 80 columns', () => {
+    expect(`\n${benchTable(sample())}`).toBe(`
+repvit_m0_9 at 224x224, batch 1
+  engine          threads  reference ms  deploy ms  reference / deploy
+  onnxruntime           1          11.8       10.7  1.100 (1.089 to 1.127)
+  cpu                   1          1830       1772  1.033 (0.990 to 1.050)
+    note: the interval holds 1: no difference shown; 3 of 24 quads, for the
+    engine is slow and the time limited
+  verified: pass on onnxruntime, 1,235,330 elements compared
+  verified: pass on cpu, 1,235,330 elements compared
+  verified: fail on wasm, 1,235,330 elements compared; runtime, deploy: fail
+
+✗ repvit_m0_9 on wasm, verification: not timed, for it is not verified (runtime,
+  deploy: fail)
+not here: tfjs-node: not installed; npm run tensorflow
+
+One session for each model and engine: its interval covers the noise within the
+session, not the drift between processes, so it is narrower than it should be. A
+second run may differ by more.`);
+  });
+
+  test('keeps to 80 columns whatever the messages', () => {
+    const report = sample();
+    report.failures.push({
+      model: 'repvit_m2_3_cifar100',
+      engine: 'tfjs-node-gpu',
+      stage: 'timing',
+      message: 'word '.repeat(60).trim(),
+    });
+    const widest = Math.max(
+      ...benchTable(report)
+        .split('\n')
+        .map((line) => line.length),
+    );
+    expect(widest).toBeLessThanOrEqual(80);
+  });
+
+  test('says that nothing was timed', () => {
+    const text = benchTable({ ...sample(), measurements: [], speedups: [] });
+    expect(text).toContain('repvit_m0_9\n  not timed\n');
+  });
+});
+
+describe('benchMarkdown', () => {
+  const lines = (report: Report) => benchMarkdown(report).split('\n');
+
+  test('leads with the verdict and what fusing bought', () => {
+    expect(lines(sample()).slice(0, 5)).toEqual([
+      '# fuseproof benchmark',
+      '',
+      '**Verdict: fail.** What fusing bought:',
+      '',
+      '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, no difference shown on cpu',
+    ]);
+  });
+
+  test('has every part', () => {
+    const titles = lines(sample()).filter((line) => line.startsWith('## '));
+    expect(titles).toEqual([
+      '## What went wrong',
+      '## Latency',
+      '## Counts',
+      '## Verification',
+      '## Environment',
+      '## Engines that are not here',
+    ]);
+  });
+
+  test('shows both forms, the ratio, its interval and its level', () => {
+    expect(lines(sample())).toContain(
+      '| repvit_m0_9 | cpu | 224x224 | 1 | 1 | 1830 | 1772 | 1.033 | 0.990 to 1.050 (75.0 %) | 3 |',
+    );
+    expect(lines(sample())).toContain('| repvit_m0_9 | wasm | runtime, deploy | fail | 1,234,567 | 13 |');
+  });
+
+  test('counts each published figure once', async () => {
+    const { rows } = audit([await resolveModel('repvit_m0_9')]);
+    const report = { ...sample(), audit: rows.map((row) => ({ ...row, published: [...row.published] })) };
+    const deploy = lines(report).find((line) => line.startsWith('| repvit_m0_9 | deploy |'));
+    expect(deploy).toContain('| 5,067,056 | 815,617,344 | 6,165,584 | 5.1 M parameters, 0.8 G macs,');
+  });
+
+  test('keeps a name with a bar inside its cell', () => {
+    const report = sample();
+    for (const row of [...report.measurements, ...report.speedups]) row.model = 'a|b';
+    expect(benchMarkdown(report)).toContain('| a\\|b | cpu |');
+  });
+});
+
+describe('text', () => {
+  test('rounds an interval outwards', () => {
+    expect(interval({ low: 1.0009, high: 1.0001 })).toBe('1.000 to 1.001');
+  });
+
+  test.each([
+    [1.01, 1.02, 'faster'],
+    [0.98, 0.99, 'slower'],
+    [1, 1.1, 'no difference shown'],
+    [0.9, 1, 'no difference shown'],
+  ])('an interval from %f to %f: %s', (low, high, said) => {
+    expect(outcome({ low, high })).toBe(said);
+  });
+
+  test('gives milliseconds three figures', () => {
+    expect([1.23456, 12.3456, 123.456, 1234.56].map(milliseconds)).toEqual(['1.23', '12.3', '123', '1235']);
+  });
+
+  test('wraps at spaces and never splits a word', () => {
+    expect(wrap(`${'a'.repeat(79)} b`, '- ', '  ')).toBe(`- ${'a'.repeat(79)}\n  b`);
+    expect(wrap(`${'a'.repeat(76)} b`, '- ', '  ')).toBe(`- ${'a'.repeat(76)} b`);
+    expect(wrap(`${'a'.repeat(77)} b`, '- ', '  ')).toBe(`- ${'a'.repeat(77)}\n  b`);
+  });
+});
