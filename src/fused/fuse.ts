@@ -67,7 +67,10 @@ export function fuse(reference: Network, appliedRules: readonly Rule[] = rules):
         output: parts.at(-1)!.output,
         rules: [...parts.flatMap((part) => part.rules), rule.name],
       };
-      const { node, step } = draft.replace(match, replacedModule(merged, modules));
+      const { node, step } = draft.replace(
+        match,
+        replacedModule(merged, modules, (name) => draft.has(name)),
+      );
       for (const replaced of match.replaced) provenance.delete(replaced.name);
       provenance.set(node.name, merged);
       steps.push(step);
@@ -107,6 +110,10 @@ class Draft implements Graph {
     const node = this.#nodes[this.#index.get(name) ?? -1];
     if (node === undefined) throw new Error(`${name} is not a node of ${this.#reference.name}`);
     return node;
+  }
+
+  has(name: string): boolean {
+    return this.#index.has(name);
   }
 
   /** Offers every node, in topological order, again and again until none is rewritten. */
@@ -190,11 +197,17 @@ function nodesByModule(network: Network): ReadonlyMap<string, readonly string[]>
 }
 
 /** The largest module all of whose nodes are replaced: the name that PyTorch's fused models give to the new layer. */
-function replacedModule({ reference, output }: Provenance, modules: ReadonlyMap<string, readonly string[]>): string {
+function replacedModule(
+  { reference, output }: Provenance,
+  modules: ReadonlyMap<string, readonly string[]>,
+  taken: (name: string) => boolean,
+): string {
   const path = output.split('.');
   for (let length = 1; length < path.length; length++) {
     const module = path.slice(0, length).join('.');
-    if (modules.get(module)?.every((name) => reference.has(name))) return module;
+    // A node that stays may bear the name of a module.
+    const isWhole = modules.get(module)?.every((name) => reference.has(name));
+    if (isWhole && !taken(module)) return module;
   }
   return output;
 }

@@ -261,11 +261,15 @@ function describe(piece: Piece): Pick<Finding, 'piece' | 'rules' | 'reference'> 
 
 /** A map just large enough to tell corner, edge and interior apart, for a kernel that the piece's own map cannot fill. */
 function probeOf(session: Session, piece: Piece): { piece: Piece; inputs: Values } | undefined {
-  const node = piece.deploy.nodes.find(({ name }) => name === piece.name);
+  const convolutions = [...piece.reference.nodes, ...piece.deploy.nodes].filter((node) => isKind(node, 'conv2d'));
   const [input] = piece.deploy.inputs;
-  if (!isFused(piece) || !isKind(node, 'conv2d') || input === undefined) return undefined;
+  const isConv = isKind(piece.deploy.nodes.at(-1), 'conv2d');
+  if (!isFused(piece) || !isConv || input === undefined) return undefined;
   const [, channels = 1, height = 1, width = 1] = piece.deploy.nodes[0]!.shape;
-  const enough = [2 * node.op.kernel[0] - 1, 2 * node.op.kernel[1] - 1] as const;
+  const extents = ([0, 1] as const).map((axis) =>
+    convolutions.map(({ op }) => (op.kernel[axis] - 1) * op.dilation[axis] + 1),
+  );
+  const enough = extents.map((lengths) => 2 * Math.max(...lengths) - 1) as [number, number];
   if (height >= enough[0] && width >= enough[1]) return undefined;
   const shape = [1, channels, ...enough];
   const source = piece.inputs.get(input)!;

@@ -1,0 +1,97 @@
+import { describe, expect, test } from 'vitest';
+import type { Network, Node } from '../network/ops.ts';
+import { buildRepVit, completeRepVitConfig } from '../reference/repvit.ts';
+import { type Fusion, fuse, rules } from './fuse.ts';
+import { checkStructure } from './structure.ts';
+
+function repvit(legacy = false): Network {
+  const config = completeRepVitConfig({ legacy, embed_dim: [8, 16], depth: [2, 1], num_classes: 5 });
+  return buildRepVit(config, { batch: 1, height: 20, width: 14 });
+}
+
+const MIXER = 'stages.0.blocks.0.token_mixer';
+
+const without = (name: string) => rules.filter((rule) => rule.name !== name);
+
+/** The fusion with another deploy network. */
+function withNodes(fusion: Fusion, nodes: readonly Node[]): Fusion {
+  return { ...fusion, network: { ...fusion.network, nodes } };
+}
+
+describe('checkStructure', () => {
+  test.each([false, true])('finds nothing left in a fused RepViT, legacy %s', (legacy) => {
+    const fusion = fuse(repvit(legacy));
+    const keys = fusion.network.nodes.flatMap(({ weights }) => Object.values(weights));
+    expect(checkStructure(fusion)).toEqual({
+      problems: [],
+      checked: fusion.reference.nodes.length + fusion.network.nodes.length + keys.length,
+    });
+  });
+
+  test('names every batch norm where nothing was fused', () => {
+    const network = repvit();
+    const { problems } = checkStructure(fuse(network, []));
+    const norms = network.nodes.filter(({ op }) => op.kind === 'batchNorm').map(({ name }) => name);
+    expect(norms.length).toBeGreaterThan(10);
+    expect(problems.filter((problem) => problem.endsWith('is a batch norm that was not folded'))).toHaveLength(
+      norms.length,
+    );
+    expect(problems).toContain(`${MIXER}.add still sums parallel affine branches`);
+  });
+
+  test.each<[string, string]>([
+    ['conv-batch-norm', 'stem.conv1.bn is a batch norm that was not folded'],
+    ['repvggdw', `${MIXER}.add still sums parallel affine branches`],
+    ['batch-norm-linear', 'head.head.bn is a batch norm that was not folded'],
+    ['average-heads', 'head.add still sums parallel affine branches'],
+  ])('sees that %s was left out', (rule, problem) => {
+    expect(checkStructure(fuse(repvit(true), without(rule))).problems).toContain(problem);
+  });
+
+  test('the residual around a non-linear FFN is no parallel branch', () => {
+    const { network } = fuse(repvit());
+    expect(network.nodes.filter(({ op }) => op.kind === 'add').map(({ name }) => name)).toContain(
+      'stages.0.blocks.0.add',
+    );
+  });
+
+  test('sees a reference node that is consumed twice or never', () => {
+    const fusion = fuse(repvit());
+    const [first, ...rest] = fusion.regions;
+    expect(checkStructure({ ...fusion, regions: [first!, first!, ...rest] }).problems).toEqual(
+      first!.reference.map((name) => `${name} is consumed 2 times, not once`),
+    );
+    const shorter = { ...first!, reference: first!.reference.slice(1) };
+    expect(checkStructure({ ...fusion, regions: [shorter, ...rest] }).problems).toEqual([
+      `${first!.reference[0]} is consumed 0 times, not once`,
+    ]);
+  });
+
+  test('sees a kept node that is gone', () => {
+    const fusion = fuse(repvit());
+    const nodes = fusion.network.nodes.filter(({ name }) => name !== 'stem.act1');
+    expect(checkStructure(withNodes(fusion, nodes)).problems).toEqual(['stem.act1 is consumed 0 times, not once']);
+  });
+
+  test('sees a key that two nodes hold', () => {
+    const fusion = fuse(repvit());
+    const nodes = fusion.network.nodes.map((node): Node => {
+      if (node.name !== 'stem.conv2' || node.op.kind !== 'conv2d') return node;
+      return { ...node, op: node.op, weights: { ...node.weights, weight: 'stem.conv1.weight' } };
+    });
+    expect(checkStructure(withNodes(fusion, nodes)).problems).toEqual([
+      'stem.conv1.weight belongs to both stem.conv1 and stem.conv2',
+    ]);
+  });
+
+  test('sees a deploy form that has grown', () => {
+    const fusion = fuse(repvit());
+    const more = Array.from(
+      { length: fusion.reference.nodes.length },
+      (_, i): Node => ({ name: `more.${i}`, op: { kind: 'relu' }, inputs: ['input'], weights: {}, shape: [1] }),
+    );
+    const { problems } = checkStructure(withNodes(fusion, [...fusion.network.nodes, ...more]));
+    const [deploy, reference] = [fusion.network.nodes.length + more.length, fusion.reference.nodes.length];
+    expect(problems).toContain(`the deploy form has ${deploy} nodes, more than the reference's ${reference}`);
+  });
+});

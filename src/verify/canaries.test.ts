@@ -1,0 +1,52 @@
+import { describe, expect, test } from 'vitest';
+import { runCanaries } from './canaries.ts';
+import { compare } from './compare.ts';
+
+const passed = { verdict: 'pass', compared: 1, failures: 0, worstRatio: 0, worst: [] } as const;
+
+describe('canaries', () => {
+  test('none survives the comparison in use', () => {
+    const { checked, survivors } = runCanaries();
+    expect(survivors).toEqual([]);
+    expect(checked).toBe(8);
+  });
+
+  test('all survive a check that always passes', () => {
+    const { checked, survivors } = runCanaries(() => passed);
+    expect(survivors).toHaveLength(checked);
+    expect(new Set(survivors).size).toBe(checked);
+  });
+
+  test.each<[string, typeof compare, readonly string[]]>([
+    [
+      'a check that zips to the shorter',
+      (actual, expected, bound) => {
+        const length = Math.min(actual.length, expected.length);
+        return compare(actual.slice(0, length), expected.slice(0, length), bound.slice(0, length));
+      },
+      ['outputs of different length'],
+    ],
+    [
+      'a check that takes an empty comparison for a pass',
+      (actual, expected, bound) => (expected.length === 0 ? passed : compare(actual, expected, bound)),
+      ['nothing compared'],
+    ],
+    [
+      'a check whose tolerance grows with what is expected',
+      (actual, expected, bound) => {
+        const beyond = actual.some((a, i) => Math.abs(a - expected[i]!) > bound[i]! + Math.abs(expected[i]!) * 1e-5);
+        return beyond || actual.length !== expected.length || actual.length === 0
+          ? compare(actual, expected, bound)
+          : passed;
+      },
+      ['NaN against NaN', 'NaN against finite', 'finite against NaN', 'finite against infinity'],
+    ],
+    [
+      'a check that sorts first',
+      (actual, expected, bound) => compare(actual.slice().sort(), expected.slice().sort(), bound),
+      ['two channels swapped'],
+    ],
+  ])('%s is found out', (_name, check, survivors) => {
+    expect(runCanaries(check).survivors).toEqual(survivors);
+  });
+});

@@ -1,0 +1,57 @@
+import { describe, expect, test } from 'vitest';
+import { fuse, rules } from '../fused/fuse.ts';
+import type { Network } from '../network/ops.ts';
+import { buildRepVit, completeRepVitConfig } from '../reference/repvit.ts';
+import { isFused, pieces } from './pieces.ts';
+
+const computed = (network: Network): string[] =>
+  network.nodes.filter(({ op }) => op.kind !== 'input').map(({ name }) => name);
+
+const forms = [true, false].flatMap((legacy) => [true, false].map((distillation) => ({ legacy, distillation })));
+
+describe.each(forms)('pieces of RepViT, legacy $legacy, two heads $distillation', (form) => {
+  const config = completeRepVitConfig({ ...form, embed_dim: [8, 16], depth: [2, 1], num_classes: 5 });
+  const fusion = fuse(buildRepVit(config, { batch: 1, height: 20, width: 14 }));
+  const all = pieces(fusion);
+
+  test('every node of both networks is in exactly one', () => {
+    const inPieces = all.flatMap(({ reference }) => computed(reference));
+    expect(inPieces.toSorted()).toEqual(computed(fusion.reference).toSorted());
+    expect(all.flatMap(({ deploy }) => computed(deploy))).toEqual(computed(fusion.network));
+    expect(all.length).toBeGreaterThan(20);
+  });
+
+  test('each stands where the values that it reads are there already', () => {
+    const known = new Set(['input']);
+    for (const { reference, inputs } of all) {
+      expect(reference.inputs.filter((name) => !known.has(name))).toEqual([]);
+      expect([...inputs.values()].toSorted()).toEqual(reference.inputs.toSorted());
+      known.add(reference.output);
+    }
+    expect(known.has(fusion.reference.output)).toBe(true);
+  });
+
+  test('both forms read and compute tensors of one shape', () => {
+    const shapeOf = (network: Network, name: string) => network.nodes.find((node) => node.name === name)?.shape;
+    for (const { name, deploy, reference, inputs } of all) {
+      expect(deploy).toMatchObject({ output: name });
+      expect(shapeOf(deploy, name)).toEqual(shapeOf(reference, reference.output));
+      for (const [input, source] of inputs) expect(shapeOf(deploy, input)).toEqual(shapeOf(reference, source));
+    }
+  });
+
+  test('those that a rule made are fused, the others are the same node in both forms', () => {
+    expect(all.filter(isFused).map(({ name }) => name)).toEqual(fusion.regions.map(({ deploy }) => deploy));
+    for (const piece of all.filter((one) => !isFused(one))) {
+      expect(computed(piece.reference)).toEqual([piece.name]);
+    }
+  });
+});
+
+test('without a rule every node is a piece of its own', () => {
+  const network = buildRepVit(completeRepVitConfig({ embed_dim: [8] }), { batch: 1, height: 16, width: 16 });
+  expect(rules.length).toBeGreaterThan(0);
+  const all = pieces(fuse(network, []));
+  expect(all.map(({ name }) => name)).toEqual(computed(network));
+  expect(all.filter(isFused)).toEqual([]);
+});
