@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Engine, LoadedNetwork } from '../engines/engine.ts';
+import { FLOAT32 } from '../network/precision.ts';
 import { completeRepVitConfig } from '../reference/repvit.ts';
 import { type Arm, prepareModel } from './prepare.ts';
 import { type SessionProgress, type SessionSpec, timeForms } from './session.ts';
@@ -29,7 +30,7 @@ class FakeEngine implements Engine {
     version: '1',
     device: 'none',
     threads: 1,
-    precision: { unitRoundoff: 2 ** -24, underflow: 2 ** -149, erf: 0 },
+    precision: { ...FLOAT32, underflow: 2 ** -149, erf: 0 },
   };
   readonly #milliseconds: (arm: Arm, inference: number) => number;
 

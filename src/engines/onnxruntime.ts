@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { InferenceSession } from 'onnxruntime-node';
 import { InputError } from '../network/errors.ts';
 import type { Network, Node } from '../network/ops.ts';
+import { FLOAT32 } from '../network/precision.ts';
 import { formatShape, sameShape, type Tensor, type Weights } from '../network/tensor.ts';
 import {
   type Engine,
@@ -30,7 +31,7 @@ export interface OnnxruntimeOptions extends EngineOptions {
 const ERF_ERROR = 2 ** -22;
 
 /** Its CPU kernels compute in float32 throughout, and keep subnormals unless a session asks otherwise. */
-const precision: Precision = { unitRoundoff: 2 ** -24, underflow: 2 ** -149, erf: ERF_ERROR };
+const precision: Precision = { ...FLOAT32, underflow: 2 ** -149, erf: ERF_ERROR };
 
 const ERRORS_ONLY = 3; // as logSeverityLevel: its warnings are about speed
 

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import util from 'node:util';
 import { InputError } from '../network/errors.ts';
+import { FLOAT32 } from '../network/precision.ts';
 import { type Engine, type EngineOptions, EngineUnavailable, type Precision } from './engine.ts';
 import { oneAtATime, startBackend, type Tfjs, tfjsEngine } from './tfjs.ts';
 
@@ -108,7 +109,7 @@ function libraryOf(backend: object): { usesGpu: boolean; library: string } {
 
 /** TensorFlow's kernels in float32. */
 const precision: Precision = {
-  unitRoundoff: 2 ** -24,
+  ...FLOAT32,
   // Its worker threads flush subnormals to zero.
   underflow: 2 ** -126,
   // Eigen's rational approximation: 4.21e-7 at worst on 2e6 points of [-5, 5].

@@ -1,9 +1,10 @@
+import { FLOAT32 } from '../network/precision.ts';
 import type { EngineProvider, Precision } from './engine.ts';
 import { tfjsEngine } from './tfjs.ts';
 
 /** JavaScript numbers between loads and stores of binary32, so never worse than float32. */
 const precision: Precision = {
-  unitRoundoff: 2 ** -24,
+  ...FLOAT32,
   underflow: 2 ** -149,
   // Abramowitz and Stegun 7.1.26: |error| <= 1.5e-7.
   erf: 1.5e-7,

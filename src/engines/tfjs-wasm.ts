@@ -1,9 +1,10 @@
+import { FLOAT32 } from '../network/precision.ts';
 import type { EngineProvider, Precision } from './engine.ts';
 import { startBackend, tfjsEngine } from './tfjs.ts';
 
 /** WebAssembly arithmetic is IEEE 754 binary32 with subnormals. */
 const precision: Precision = {
-  unitRoundoff: 2 ** -24,
+  ...FLOAT32,
   // XNNPACK's sigmoid alone flushes results below 2^-126 to zero.
   underflow: 2 ** -126,
   // C's erff as in musl: below one unit in the last place, which is 2^-24 at most (measured 5.4e-8).

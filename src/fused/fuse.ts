@@ -69,7 +69,7 @@ export function fuse(reference: Network, appliedRules: readonly Rule[] = rules):
       };
       const { node, step } = draft.replace(
         match,
-        replacedModule(merged, modules, (name) => draft.has(name)),
+        replacedModule(merged, modules, (name) => draft.has(name) && !match.replaced.some((old) => old.name === name)),
       );
       for (const replaced of match.replaced) provenance.delete(replaced.name);
       provenance.set(node.name, merged);

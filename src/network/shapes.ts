@@ -27,6 +27,9 @@ const outputShapes: OpRules<[inputs: readonly Shape[]], Shape> = {
         `${node.name}: ${c} -> ${outChannels} channels cannot be split into ${groups} groups; both must be multiples`,
       );
     }
+    if ([...kernel, ...stride, ...dilation].some((value) => value < 1) || padding.some((value) => value < 0)) {
+      throw new InputError(`${node.name}: kernel, stride and dilation must be at least 1, padding at least 0`);
+    }
     const size = [h, w].map((length, axis) => {
       const out = convLength(length, at(kernel, axis), at(stride, axis), at(padding, axis), at(dilation, axis));
       if (out < 1) {

@@ -3,13 +3,13 @@ import { evaluateFloat64 } from '../interpreters/float64.ts';
 import { gelu } from '../interpreters/kernels/gelu.ts';
 import { NetworkBuilder } from '../network/builder.ts';
 import type { Network, Op, OpOf } from '../network/ops.ts';
-import { FLOAT64, gamma, type Precision } from '../network/precision.ts';
+import { FLOAT32 as COMMON, FLOAT64, gamma, type Precision } from '../network/precision.ts';
 import type { Shape, Tensor, Weights } from '../network/tensor.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
 import { errorBound, runtimeBound } from './bounds.ts';
 import { compare } from './compare.ts';
 
-const FLOAT32: Precision = { unitRoundoff: 2 ** -24, underflow: 2 ** -149, erf: 0 };
+const FLOAT32: Precision = { ...COMMON, underflow: 2 ** -149, erf: 0 };
 
 const conv: OpOf<'conv2d'> = {
   kind: 'conv2d',

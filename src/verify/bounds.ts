@@ -11,12 +11,15 @@ export interface Bound {
   readonly operations: number;
 }
 
-/** gamma_K(u) * S per element, for K = the magnitude's own operations and `extra` ones. */
-export function errorBound({ sum, operations }: Magnitude, { unitRoundoff }: Precision, extra = 0): Bound {
+/**
+ * gamma_K(u) * S per element, infinite where S may overflow; for K = the magnitude's own operations and `extra` ones.
+ */
+export function errorBound({ sum, operations }: Magnitude, { unitRoundoff, largest }: Precision, extra = 0): Bound {
   // One operation stands for the bound's own rounding and for that of the float64 value compared with.
   const total = operations + extra + 1;
   const factor = gamma(total, unitRoundoff);
-  return { bound: sum.data.map((value) => value * factor), operations: total };
+  const bound = sum.data.map((value) => (value <= largest ? value * factor : Number.POSITIVE_INFINITY));
+  return { bound, operations: total };
 }
 
 export function magnitudeOptions({ underflow, erf, unitRoundoff }: Precision): MagnitudeOptions {

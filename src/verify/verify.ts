@@ -231,7 +231,7 @@ async function checkPieces(session: Session, all: readonly Piece[], chosen: Read
     if (chosen.has(piece)) {
       checkWeights(session, piece);
       output = await checkPiece(session, piece, inputs, 'own');
-      const probe = probeOf(session, piece);
+      const probe = probeOf(session, piece, inputs);
       if (probe !== undefined) await checkPiece(session, probe.piece, probe.inputs, 'probe');
     } else {
       output = await outputOf(piece.reference, weights, inputs);
@@ -260,7 +260,7 @@ function describe(piece: Piece): Pick<Finding, 'piece' | 'rules' | 'reference'> 
 }
 
 /** A map just large enough to tell corner, edge and interior apart, for a kernel that the piece's own map cannot fill. */
-function probeOf(session: Session, piece: Piece): { piece: Piece; inputs: Values } | undefined {
+function probeOf(session: Session, piece: Piece, own: Values): { piece: Piece; inputs: Values } | undefined {
   const convolutions = [...piece.reference.nodes, ...piece.deploy.nodes].filter((node) => isKind(node, 'conv2d'));
   const [input] = piece.deploy.inputs;
   const isConv = isKind(piece.deploy.nodes.at(-1), 'conv2d');
@@ -279,8 +279,16 @@ function probeOf(session: Session, piece: Piece): { piece: Piece; inputs: Values
       reference: withInputShapes(piece.reference, new Map([[source, shape]])),
       deploy: withInputShapes(piece.deploy, new Map([[input, shape]])),
     },
-    inputs: new Map([[source, session.probe(shape, `${piece.name}.probe`)]]),
+    inputs: new Map([[source, scaledTo(own.get(source)!, session.probe(shape, `${piece.name}.probe`))]]),
   };
+}
+
+/** The probe times a power of two, as large as the piece's own input: else the region's means and biases drown it. */
+function scaledTo(own: Tensor, probe: Tensor<Float32Array>): Tensor<Float32Array> {
+  let largest = 0;
+  for (const value of own.data) largest = Math.max(largest, Math.abs(value));
+  const factor = largest > 0 ? 2 ** Math.floor(Math.log2(largest)) : 1;
+  return { shape: probe.shape, data: probe.data.map((value) => value * factor) };
 }
 
 /** The algebra and runtime tiers of one piece. Returns the reference's float64 output. */
@@ -299,7 +307,7 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
     const extra = (await deploy.magnitude(floor, FLOAT64)).operations + session.roundings.get(piece.name)!;
     const { bound, operations } = errorBound(await reference.magnitude(floor, FLOAT64), FLOAT64, extra);
     const actual = await outputOf(piece.deploy, unrounded, deployInputs);
-    const comparison = compare(actual.data, reference.output.data, bound);
+    const comparison = compareWithin(actual, reference.output, bound);
     ledger.add({ ...common, tier: 'algebra', operations, comparison });
   }
   const forms: (readonly [Form, Evaluated])[] = isFused(piece)
@@ -319,6 +327,12 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   return reference.output;
 }
 
+/** Where S may overflow there is no bound to compare with. */
+function compareWithin(actual: Tensor, expected: Tensor, bound: Float64Array): Comparison {
+  if (!bound.every(Number.isFinite)) return undecided('inconclusive', 'the values may overflow, so there is no bound');
+  return compare(actual.data, expected.data, bound);
+}
+
 /** A comparison that compared nothing, and why. */
 function undecided(verdict: Verdict, reason: string): Comparison {
   return { verdict, compared: 0, failures: 0, worstRatio: 0, worst: [], reason };
@@ -329,7 +343,7 @@ async function compareRun(engine: Engine, evaluated: Evaluated, bound: Float64Ar
   let loaded: LoadedNetwork | undefined;
   try {
     loaded = await engine.load(network, weights);
-    return compare((await loaded.run(inputs)).data, output.data, bound);
+    return compareWithin(await loaded.run(inputs), output, bound);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     return undecided(error instanceof UnsupportedOp ? 'inconclusive' : 'fail', reason);
@@ -397,8 +411,10 @@ async function checkNetworks(
   const report = (engine: string, form: Form, actual: Tensor) => {
     const row = { engine, form, logits: compareLogits(actual, expected) };
     rows.push(row);
-    const verdict = row.logits.elements === 0 ? 'nothing compared' : row.logits.finite ? 'pass' : 'fail';
-    const problems = row.logits.finite ? [] : [`${engine}'s logits of the ${form} form are not all finite`];
+    const decided = expected.data.every(Number.isFinite);
+    const verdict = decided ? (row.logits.finite ? 'pass' : 'fail') : 'inconclusive';
+    const whose = decided ? `${engine}'s logits of the ${form} form` : "the oracle's own logits";
+    const problems = row.logits.finite ? [] : [`${whose} are not all finite`];
     ledger.note('network', verdict, row.logits.elements, problems, { engine, form });
   };
   report('float64, unrounded', 'deploy', await outputOf(fusion.network, unrounded, inputsOf(fusion.network)));

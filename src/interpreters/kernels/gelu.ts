@@ -43,7 +43,7 @@ const TAIL_END = 40;
 export function gelu(x: number): number {
   if (x >= TAIL_END) return x;
   if (x <= -TAIL_END) return -0;
-  return x >= 0 ? x - x * upperTail(x) : x * upperTail(-x);
+  return x > 0 ? x - x * upperTail(x) : x * upperTail(-x);
 }
 
 /** GELU of every element. */
