@@ -1,5 +1,6 @@
 import { NetworkBuilder } from '../../src/network/builder.ts';
 import type { Network, Op, OpKind, OpOf, Pair } from '../../src/network/ops.ts';
+import { windowsOf } from '../../src/network/shapes.ts';
 import { elements, type Shape, type Tensor, type Weights } from '../../src/network/tensor.ts';
 import { randomInput, randomWeights } from '../../src/weights/random.ts';
 
@@ -171,6 +172,103 @@ function scaled(factor: number): ConformanceCase {
   };
 }
 
+/** Maps cut into windows, with the channels dealt to share-sets. */
+interface Cut {
+  readonly map: Shape;
+  readonly window: Pair;
+  readonly sets: number;
+}
+
+const CUTS: readonly Cut[] = [
+  { map: [1, 6, 4, 9], window: [2, 3], sets: 1 },
+  { map: [1, 6, 4, 9], window: [2, 3], sets: 3 },
+  { map: [3, 6, 4, 9], window: [2, 3], sets: 2 },
+  { map: [3, 6, 4, 9], window: [2, 3], sets: 6 }, // a channel for each share-set
+  { map: [1, 6, 3, 5], window: [3, 5], sets: 1 }, // the whole map
+  { map: [2, 8, 3, 5], window: [3, 5], sets: 4 },
+  { map: [1, 8, 6, 2], window: [2, 2], sets: 2 }, // cut along one axis
+  { map: [2, 4, 2, 9], window: [2, 3], sets: 2 },
+  { map: [2, 6, 3, 2], window: [1, 1], sets: 3 },
+  { map: [1, 1, 3, 2], window: [3, 2], sets: 1 },
+  { map: [1, 16, 14, 14], window: [14, 14], sets: 4 }, // large enough for another kernel of wasm's
+  { map: [2, 8, 24, 8], window: [12, 8], sets: 2 },
+];
+
+const cutName = ({ map, window, sets }: Cut): string =>
+  `${map.join('x')} in windows ${format(window)}, share-sets ${sets}`;
+
+const partitionOf = ({ window, sets }: Cut): OpOf<'partition'> => ({ kind: 'partition', window, sets });
+
+function windowsShape({ map, ...cut }: Cut): { readonly shape: Shape; readonly parts: Pair } {
+  return windowsOf({ name: 'cut', op: partitionOf({ map, ...cut }), inputs: [], weights: {}, shape: [] }, map);
+}
+
+const partitionCases = CUTS.map((cut) => single(`partition of ${cutName(cut)}`, partitionOf(cut), cut.map));
+
+const departitionCases = CUTS.map((cut) => {
+  const { shape, parts } = windowsShape(cut);
+  return single(`departition to ${cutName(cut)}`, { kind: 'departition', channels: cut.map[1]!, parts }, shape);
+});
+
+const setLinearCases = CUTS.flatMap((cut) =>
+  [true, false].map((bias) => {
+    const { shape } = windowsShape(cut);
+    return single(
+      `setLinear on ${shape.join('x')} ${bias ? 'with' : 'without'} bias`,
+      { kind: 'setLinear', bias },
+      shape,
+    );
+  }),
+);
+
+const windowLinearCases = CUTS.flatMap((cut) =>
+  [true, false].flatMap((bias) =>
+    [true, false].map((affine) => {
+      const name = `windowLinear on ${cutName(cut)}, ${bias ? 'with' : 'without'} bias${affine ? ', affine' : ''}`;
+      return single(name, { kind: 'windowLinear', window: cut.window, sets: cut.sets, bias, affine }, cut.map);
+    }),
+  ),
+);
+
+/** A RepMLPBlock on two windows of two share-sets in either form, one behind the other. */
+function perceptrons(): ConformanceCase {
+  const builder = new NetworkBuilder('perceptrons');
+  const shape: Shape = [2, 4, 3, 8];
+  const batchNorm: Op = { kind: 'batchNorm', eps: 1e-5 };
+  const convOp = (outChannels: number, kernel: number, groups: number, bias: boolean): Op => ({
+    kind: 'conv2d',
+    outChannels,
+    kernel: [kernel, kernel],
+    stride: [1, 1],
+    padding: [(kernel - 1) / 2, (kernel - 1) / 2],
+    dilation: [1, 1],
+    groups,
+    bias,
+  });
+  const x = builder.input('x', shape);
+  const norm = builder.add('prebn', batchNorm, [x]);
+  const pool = builder.add('pool', { kind: 'globalAvgPool', keepDims: true }, [norm]);
+  const squeezed = builder.add('fc1', convOp(2, 1, 1, true), [pool]);
+  const relu = builder.add('relu', { kind: 'relu' }, [squeezed]);
+  const gate = builder.add('gate', { kind: 'sigmoid' }, [builder.add('fc2', convOp(4, 1, 1, true), [relu])]);
+  const windows = builder.add('partition', { kind: 'partition', window: [3, 4], sets: 2 }, [norm]);
+  const linear = builder.add('fc3', { kind: 'setLinear', bias: false }, [windows]);
+  const channel = builder.add('fc3_bn', batchNorm, [linear]);
+  const local = [1, 3].map((kernel) => {
+    const conv = builder.add(`conv${kernel}`, convOp(2, kernel, 2, false), [windows]);
+    return builder.add(`bn${kernel}`, batchNorm, [conv]);
+  });
+  const sum = builder.add('sum', { kind: 'add' }, [channel, ...local]);
+  const maps = builder.add('departition', { kind: 'departition', channels: 4, parts: [1, 2] }, [sum]);
+  const shortcut = builder.add('shortcut', { kind: 'add' }, [x, builder.add('gated', { kind: 'mul' }, [maps, gate])]);
+  const fused = builder.add('fused', { kind: 'windowLinear', window: [3, 4], sets: 2, bias: true, affine: true }, [
+    shortcut,
+  ]);
+  const network = builder.build(builder.add('again', { kind: 'mul' }, [fused, gate]));
+  const inputs = new Map([['x', randomInput(shape, SEED)]]);
+  return { name: 'layers over windows, local and global', network, weights: randomWeights(network, SEED), inputs };
+}
+
 /** The ops together: a branch, a gate, a head. */
 function mixed(): ConformanceCase {
   const builder = new NetworkBuilder('mixed');
@@ -263,9 +361,13 @@ const casesByOp: Readonly<Record<Exclude<OpKind, 'input'>, readonly ConformanceC
     pool([1, 1, 2, 1], false),
     pool([1, 5, 56, 56], true),
   ],
+  partition: partitionCases,
+  departition: departitionCases,
+  setLinear: setLinearCases,
+  windowLinear: windowLinearCases,
 };
 
-export const cases: readonly ConformanceCase[] = [...Object.values(casesByOp).flat(), mixedCase];
+export const cases: readonly ConformanceCase[] = [...Object.values(casesByOp).flat(), mixedCase, perceptrons()];
 
 /** Elements of the case's output. */
 export function outputElements({ network }: ConformanceCase): number {

@@ -90,7 +90,7 @@ export const onnxMessages = {
 };
 
 /** TensorProto.DataType. */
-export const elementType = { float: 1, double: 11 } as const;
+export const elementType = { float: 1, int64: 7, double: 11 } as const;
 
 /** AttributeProto.AttributeType. */
 export const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;

@@ -93,6 +93,71 @@ const table: readonly [string, Network, readonly string[]][] = [
     oneNode({ kind: 'globalAvgPool', keepDims: true }, map),
     ['GlobalAveragePool(x0) -> y'],
   ],
+  [
+    'partition',
+    oneNode({ kind: 'partition', window: [3, 4], sets: 2 }, [2, 4, 6, 8]),
+    [
+      'Reshape(x0 y/axes/shape) -> y/axes',
+      'Transpose(y/axes) -> y/moved perm=[0,2,4,1,3,5]',
+      'Reshape(y/moved y/shape) -> y',
+    ],
+  ],
+  [
+    'partition of whole maps moves nothing',
+    oneNode({ kind: 'partition', window: [6, 8], sets: 2 }, [2, 4, 6, 8]),
+    ['Reshape(x0 y/shape) -> y'],
+  ],
+  [
+    'departition; image and channel / S stay neighbours',
+    oneNode({ kind: 'departition', channels: 4, parts: [2, 2] }, [16, 2, 3, 4]),
+    [
+      'Reshape(x0 y/axes/shape) -> y/axes',
+      'Transpose(y/axes) -> y/moved perm=[0,3,1,4,2,5]',
+      'Reshape(y/moved y/shape) -> y',
+    ],
+  ],
+  [
+    'setLinear is a grouped convolution',
+    oneNode({ kind: 'setLinear', bias: true }, [5, 3, 2, 4]),
+    [
+      'Reshape(x0 y/rows/shape) -> y/rows',
+      'Conv(y/rows y.weight y.bias) -> y/conv kernel_shape=[1,1] group=3',
+      'Reshape(y/conv y/shape) -> y',
+    ],
+  ],
+  [
+    'windowLinear of whole maps: one transposition before the product and one behind it',
+    oneNode({ kind: 'windowLinear', window: [3, 5], sets: 2, bias: true, affine: true }, [1, 4, 3, 5]),
+    [
+      'Reshape(x0 y/columns/axes/shape) -> y/columns/axes',
+      'Transpose(y/columns/axes) -> y/columns/moved perm=[1,0]',
+      'Reshape(y/columns/moved y/columns/shape) -> y/columns',
+      'MatMul(y.weight y/columns) -> y/product',
+      'Reshape(y/product y/linear/axes/shape) -> y/linear/axes',
+      'Transpose(y/linear/axes) -> y/linear/moved perm=[1,0]',
+      'Reshape(y/linear/moved y/linear/shape) -> y/linear',
+      'Mul(y/linear y.scale) -> y/scaled',
+      'Add(y/scaled y/offset) -> y/affine',
+      'Reshape(y/affine y/shape) -> y',
+    ],
+  ],
+  [
+    'windowLinear of several windows',
+    oneNode({ kind: 'windowLinear', window: [3, 5], sets: 2, bias: true, affine: false }, [2, 4, 6, 15]),
+    [
+      'Reshape(x0 y/columns/axes/shape) -> y/columns/axes',
+      'Transpose(y/columns/axes) -> y/columns/moved perm=[2,4,6,0,3,5,1]',
+      'Reshape(y/columns/moved y/columns/shape) -> y/columns',
+      'MatMul(y.weight y/columns) -> y/product',
+      'Reshape(y/product y/linear/axes/shape) -> y/linear/axes',
+      'Transpose(y/linear/axes) -> y/linear/moved perm=[1,0]',
+      'Reshape(y/linear/moved y/linear/shape) -> y/linear',
+      'Add(y/linear y.bias) -> y/biased',
+      'Reshape(y/biased y/axes/shape) -> y/axes',
+      'Transpose(y/axes) -> y/moved perm=[0,3,1,4,2,5]',
+      'Reshape(y/moved y/shape) -> y',
+    ],
+  ],
 ];
 
 describe('writeOnnx', () => {
@@ -139,6 +204,45 @@ describe('writeOnnx', () => {
       { name: 'y.weight', data_type: 1, dims: [1, 2], raw_data: [0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0] },
       { name: 'y.bias', data_type: 1, dims: [1], raw_data: [0xcd, 0xcc, 0xcc, 0x3d] },
     ]);
+  });
+
+  test('shapes are vectors of little-endian int64', () => {
+    const network = oneNode({ kind: 'partition', window: [2, 300], sets: 2 }, [1, 2, 2, 300]);
+    const long = (value: number) => [...new Uint8Array(BigInt64Array.of(BigInt(value)).buffer)];
+    expect(read(writeOnnx(network, new Map())).graph.initializer).toEqual([
+      { name: 'y/shape', data_type: 7, dims: [4], raw_data: [1, 2, 2, 300].flatMap(long) },
+    ]);
+    expect(long(300)).toEqual([44, 1, 0, 0, 0, 0, 0, 0]);
+  });
+
+  test("an affine windowLinear's shift, row sums and bias are one constant, rounded once", () => {
+    const network = oneNode({ kind: 'windowLinear', window: [1, 2], sets: 2, bias: true, affine: true }, [1, 4, 1, 2]);
+    const tiny = 2 ** -24; // half of the last place of 1
+    const weights: Weights = new Map([
+      ...ramp(network),
+      ['y.shift', { shape: [4], data: Float32Array.of(1, 2, 3, 1 + 2 ** -23) }],
+      ['y.row_sum', { shape: [4], data: Float32Array.of(10, 20, 30, 1 - tiny) }],
+      ['y.bias', { shape: [4], data: Float32Array.of(0.5, 0.25, -30, 2 ** -46) }],
+    ]);
+    const { graph } = read(writeOnnx(network, weights));
+    const stored = new Map(graph.initializer.map((tensor: { name: string }) => [tensor.name, tensor]));
+    const floats = (values: number[]) => [...new Uint8Array(Float32Array.from(values).buffer)];
+    expect([...stored.keys()].filter((name) => !String(name).endsWith('/shape'))).toEqual([
+      'y.weight',
+      'y.scale',
+      'y/offset',
+    ]);
+    expect(stored.get('y.weight')).toMatchObject({ dims: [2, 2, 2] });
+    expect(stored.get('y.scale')).toMatchObject({ dims: [4, 1] });
+    // (1 + 2^-23) (1 - 2^-24) + 2^-46 = 1 + 2^-24 + 2^-47 rounds up; the product alone rounds to 1, and the sum then too.
+    const last = 1 + 2 ** -23;
+    expect(stored.get('y/offset')).toEqual({
+      name: 'y/offset',
+      data_type: 1,
+      dims: [4, 2],
+      // channel c reads share-set c % 2
+      raw_data: floats([10.5, 20.25, 2 * 30 - 30, 2 * (1 - tiny), 30.5, 60.25, 30 * (1 + 2 ** -23) - 30, last]),
+    });
   });
 
   test('float64 weights are rounded once, to the same bytes as float32 ones', () => {

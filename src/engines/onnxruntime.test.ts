@@ -59,6 +59,7 @@ const conv = {
   bias: true,
 } as const satisfies Op;
 const map: Shape = [2, 4, 7, 9];
+const windows = { kind: 'windowLinear', window: [2, 3], sets: 2 } as const;
 
 /** Every sum and product in these is a whole number or a half below 2^24: exact in float32, in any order. */
 const exact: readonly [string, Network][] = [
@@ -79,9 +80,16 @@ const exact: readonly [string, Network][] = [
   ['relu', oneNode({ kind: 'relu' }, map)],
   ['globalAvgPool', oneNode({ kind: 'globalAvgPool', keepDims: false }, [2, 3, 4, 8])],
   ['globalAvgPool with keepDims', oneNode({ kind: 'globalAvgPool', keepDims: true }, [2, 3, 4, 8])],
+  ['partition', oneNode({ kind: 'partition', window: [2, 3], sets: 2 }, [2, 4, 4, 9])],
+  ['departition', oneNode({ kind: 'departition', channels: 4, parts: [2, 3] }, [24, 2, 2, 3])],
+  ['setLinear', oneNode({ kind: 'setLinear', bias: true }, [5, 2, 3, 4])],
+  ['setLinear without bias', oneNode({ kind: 'setLinear', bias: false }, [5, 1, 3, 4])],
+  ['windowLinear', oneNode({ ...windows, bias: true, affine: false }, [2, 4, 4, 9])],
+  ['windowLinear, affine', oneNode({ ...windows, bias: true, affine: true }, [2, 4, 4, 9])],
+  ['windowLinear on whole maps', oneNode({ ...windows, bias: false, affine: true }, [3, 4, 2, 3])],
 ];
 
-/** Convolutions, activations and a gate, large enough that ONNX Runtime shares each between threads. */
+/** Convolutions, activations, a gate and layers over windows, large enough that ONNX Runtime shares each between threads. */
 function mixed(): Network {
   const builder = new NetworkBuilder('mixed');
   const x = builder.input('input', [1, 32, 28, 28]);
@@ -94,7 +102,11 @@ function mixed(): Network {
   const up = builder.add('up', { ...wide, outChannels: 128, kernel: [1, 1], padding: [0, 0] }, [gated]);
   const act = builder.add('act', { kind: 'gelu' }, [up]);
   const down = builder.add('down', { ...wide, kernel: [1, 1], padding: [0, 0] }, [act]);
-  return builder.build(builder.add('sum', { kind: 'add' }, [gated, down]));
+  const sum = builder.add('sum', { kind: 'add' }, [gated, down]);
+  const linear = builder.add('linear', { ...windows, window: [14, 28], sets: 4, bias: true, affine: true }, [sum]);
+  const cut = builder.add('partition', { kind: 'partition', window: [14, 14], sets: 8 }, [linear]);
+  const grouped = builder.add('fc3', { kind: 'setLinear', bias: true }, [cut]);
+  return builder.build(builder.add('departition', { kind: 'departition', channels: 32, parts: [2, 2] }, [grouped]));
 }
 
 afterEach(() => {

@@ -77,6 +77,24 @@ describe('a tfjs engine', () => {
     expect(engine.liveTensors()).toBe(before);
   });
 
+  it.each(['weight', 'bias', 'scale', 'shift', 'row_sum'] as const)(
+    'refuses a windowLinear whose %s has another size',
+    async (role) => {
+      const builder = new NetworkBuilder('windows');
+      const op = { kind: 'windowLinear', window: [14, 14], sets: 2, bias: true, affine: true } as const;
+      const layer = builder.build(builder.add('fc3', op, [builder.input('x', [1, 64, 14, 14])]));
+      const fit = randomWeights(layer, 1);
+      const { shape, data } = fit.get(`fc3.${role}`)!;
+      const longer: Weights = new Map([...fit, [`fc3.${role}`, { shape, data: Float32Array.of(...data, 0) }]]);
+      const engine = await wasm.open({});
+      const before = engine.liveTensors();
+      await expect(engine.load(layer, longer)).rejects.toThrow(
+        new InputError(`fc3: a weight has ${data.length + 1} elements; [${shape.join(', ')}] needs ${data.length}`),
+      );
+      expect(engine.liveTensors()).toBe(before);
+    },
+  );
+
   it.each([
     [new Map(), 'x: no such input was fed; none was'],
     [new Map([['y', randomInput([1, 4, 7, 6], 2)]]), 'x: no such input was fed; there are y'],

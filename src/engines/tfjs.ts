@@ -1,7 +1,9 @@
 import type { KernelBackend, Tensor as TfjsTensor } from '@tensorflow/tfjs-core';
+import { windowOffset } from '../artefacts/window-offset.ts';
 import { InputError } from '../network/errors.ts';
+import { weightShapesByKey } from '../network/graph.ts';
 import { applyRule, type Network, type Node, type OpRules, type Pair, type Role } from '../network/ops.ts';
-import { at } from '../network/shapes.ts';
+import { at, windowsOf } from '../network/shapes.ts';
 import {
   elements,
   type FloatArray,
@@ -148,7 +150,104 @@ export const tfjsRules: TfjsRules = {
     // Up to 30 times faster than tf.mean, which transposes first.
     return ([x]) => tf.reshape(tf.avgPool(x as Tensor4D, [height, width], 1, 'valid'), shape);
   },
+  partition: (node, { tf, inputShape }) => {
+    const { parts, shape } = windowsOf(node, inputShape);
+    const [r = 0, s = 0, h = 0, w = 0] = shape;
+    return ([x]) => {
+      const windows = tf.reshape(cut(tf, x!, node.op.window, parts), [-1, h * w, inputShape[1]! / s, s]);
+      return tf.reshape(tf.transpose(windows, [0, 2, 1, 3]), [r, h, w, s]);
+    };
+  },
+  departition:
+    ({ op, shape: [n = 0, channels = 0] }, { tf, inputShape: [, sets = 0, h = 0, w = 0] }) =>
+    ([x]) => {
+      // [N, C/S, windows * h * w, S] -> [N, windows, h, w, C]
+      const windows = tf.transpose(tf.reshape(x!, [n, channels / sets, -1, sets]), [0, 2, 1, 3]);
+      return join(tf, tf.reshape(windows, [-1, h, w, channels]), op.parts);
+    },
+  setLinear: (node, loading) => {
+    const { tf } = loading;
+    const [r = 0, s = 0, h = 0, w = 0] = node.shape;
+    const product = setProduct(loading, [s, h * w, r]);
+    const bias = node.op.bias ? loading.upload(loading.weight('bias'), [s, h * w, 1]) : undefined;
+    return ([x]) => {
+      const linear = product(tf.transpose(tf.reshape(x!, [r, h * w, s]), [2, 1, 0]));
+      const sum = bias === undefined ? linear : tf.add(linear, bias);
+      return tf.reshape(tf.transpose(sum, [2, 1, 0]), [r, h, w, s]);
+    };
+  },
+  windowLinear: (node, loading) => {
+    const { tf, weight, upload } = loading;
+    const { op, shape } = node;
+    const [n = 0, channels = 0, height = 0, width = 0] = shape;
+    const { parts, shape: windows } = windowsOf(node, shape);
+    const [r = 0, s = 0, h = 0, w = 0] = windows;
+    const pixels = h * w;
+    const count = n * parts[0] * parts[1];
+    const each = channels / s;
+    const product = setProduct(loading, [s, pixels, r]);
+    const bias = op.bias && !op.affine ? upload(weight('bias'), [s, pixels, 1]) : undefined;
+    const affine = op.affine
+      ? {
+          scale: upload(weight('scale'), [channels]),
+          offset: upload(windowOffset(node, weight, 'channels last'), [pixels, channels]),
+        }
+      : undefined;
+    return ([x]) => {
+      const cutUp = tf.reshape(cut(tf, x!, op.window, parts), [count, pixels, each, s]);
+      const linear = product(tf.reshape(tf.transpose(cutUp, [3, 1, 0, 2]), [s, pixels, r]));
+      const sum = bias === undefined ? linear : tf.add(linear, bias);
+      const last = tf.transpose(tf.reshape(sum, [s, pixels, count, each]), [2, 1, 3, 0]);
+      const maps = tf.reshape(last, [count, pixels, channels]);
+      const result = affine === undefined ? maps : tf.add(tf.mul(maps, affine.scale), affine.offset);
+      if (count === n) return tf.reshape(result, [n, height, width, channels]);
+      // As partition writes its rows, (window, C/S), and departition reads them, (C/S, window).
+      const rows = tf.transpose(tf.reshape(result, [count, pixels, each, s]), [0, 2, 1, 3]);
+      const read = tf.transpose(tf.reshape(rows, [n, each, -1, s]), [0, 2, 1, 3]);
+      return join(tf, tf.reshape(read, [-1, h, w, channels]), parts);
+    };
+  },
 };
+
+/** [N, H, W, C] -> [N * H/h * W/w, h, w, C]. Every backend transposes four axes; more are slow or beyond it. */
+function cut(tf: Tfjs, maps: TfjsTensor, [h, w]: Pair, parts: Pair): TfjsTensor {
+  const channels = maps.shape[3]!;
+  const rows = tf.reshape(maps, [-1, h, parts[1], w * channels]);
+  return tf.reshape(tf.transpose(rows, [0, 2, 1, 3]), [-1, h, w, channels]);
+}
+
+/** [N * parts, h, w, C] -> [N, H, W, C] */
+function join(tf: Tfjs, windows: TfjsTensor, parts: Pair): TfjsTensor {
+  const [, h = 0, w = 0, channels = 0] = windows.shape;
+  const rows = tf.transpose(tf.reshape(windows, [-1, parts[1], h, w * channels]), [0, 2, 1, 3]);
+  return tf.reshape(rows, [-1, parts[0] * h, parts[1] * w, channels]);
+}
+
+/**
+ * From so many multiply-adds a share-set on, wasm multiplies its matrices one by one: XNNPACK multiplies one pair at a
+ * time; for several the backend has a plain loop, ten times slower, but without the 20 to 150 microseconds of each call.
+ */
+const WASM_ONE_BY_ONE = 2 ** 17;
+
+/**
+ * The layers over windows [S, h*w, R] by weights [S, h*w, h*w]. The weights stand on the left, as PyTorch stores them;
+ * every backend was slower with the factors exchanged, or no faster.
+ */
+function setProduct(
+  { tf, weight, upload }: Loading,
+  [sets, pixels, columns]: readonly [number, number, number],
+): (windows: TfjsTensor) => TfjsTensor {
+  const data = weight('weight');
+  const size = pixels * pixels;
+  if (sets === 1 || tf.getBackend() !== 'wasm' || size * columns < WASM_ONE_BY_ONE) {
+    const matrices = upload(data, [sets, pixels, pixels]);
+    return (windows) => tf.matMul(matrices, windows);
+  }
+  const matrices = Array.from({ length: sets }, (_, set) =>
+    upload(data.subarray(set * size, (set + 1) * size), [pixels, pixels]),
+  );
+  return (windows) => tf.stack(tf.unstack(windows).map((each, set) => tf.matMul(matrices[set]!, each)));
+}
 
 type Tensor1D = import('@tensorflow/tfjs-core').Tensor1D;
 type Tensor4D = import('@tensorflow/tfjs-core').Tensor4D;
@@ -247,19 +346,15 @@ interface Preparing {
 /** @throws UnsupportedOp, and InputError where a weight is missing or of another size */
 function prepare(network: Network, weights: Weights, { tf, rules, uploaded }: Preparing): readonly Step[] {
   const shapes = new Map(network.nodes.map((node) => [node.name, node.shape]));
+  const weightShapes = weightShapesByKey(network);
   const lastReaders = new Map(network.nodes.flatMap((node) => node.inputs.map((input) => [input, node.name])));
   lastReaders.delete(network.output);
   return network.nodes.map((node) => {
     const compute = applyRule(rules, node, {
       tf,
       inputShape: shapes.get(node.inputs[0] ?? '') ?? [],
-      weight: (role) => weightOf(node, role, weights),
+      weight: (role) => weightOf(node, role, weights, weightShapes),
       upload: (data, shape) => {
-        if (data.length !== elements(shape)) {
-          throw new InputError(
-            `${node.name}: a weight has ${data.length} elements; ${formatShape(shape)} needs ${elements(shape)}`,
-          );
-        }
         const tensor = tf.tensor(toFloat32({ data, shape }).data, [...shape], 'float32');
         uploaded.push(tensor);
         return tensor;
@@ -270,10 +365,16 @@ function prepare(network: Network, weights: Weights, { tf, rules, uploaded }: Pr
   });
 }
 
-function weightOf(node: Node, role: Role, weights: Weights): FloatArray {
+function weightOf(node: Node, role: Role, weights: Weights, shapes: ReadonlyMap<string, Shape>): FloatArray {
   const key = node.weights[role] ?? `${node.name}.${role}`;
   const tensor = weights.get(key);
   if (tensor === undefined) throw new InputError(`${key} is missing from the weights; ${node.name} needs it`);
+  const shape = shapes.get(key) ?? [];
+  if (tensor.data.length !== elements(shape)) {
+    throw new InputError(
+      `${node.name}: a weight has ${tensor.data.length} elements; ${formatShape(shape)} needs ${elements(shape)}`,
+    );
+  }
   return tensor.data;
 }
 

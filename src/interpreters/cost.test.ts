@@ -2,13 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network, Op } from '../network/ops.ts';
+import { buildNetwork } from '../reference/config.ts';
 import { buildRepVit } from '../reference/repvit.ts';
 import { variants } from '../reference/variants.ts';
 import { cost } from './cost.ts';
 
 function published(name: string, distillation = true): Network {
   const variant = variants.find((candidate) => candidate.name === name);
-  if (variant === undefined) throw new Error(`no variant ${name}`);
+  if (variant?.config.family !== 'repvit') throw new Error(`no RepViT is named ${name}`);
   const size = { batch: 1, height: variant.resolution, width: variant.resolution };
   return buildRepVit({ ...variant.config, distillation }, size, name);
 }
@@ -71,6 +72,33 @@ describe('cost of single layers, against hand arithmetic', () => {
     expect(costOf('pool')).toEqual(nothing);
   });
 
+  it('counts a layer over windows for every window and share-set, its constants as parameters', () => {
+    const maps = new NetworkBuilder('windows');
+    const map = maps.input('input', [2, 6, 4, 6]);
+    const cut = maps.add('cut', { kind: 'partition', window: [2, 3], sets: 3 }, [map]);
+    const mixed = maps.add('mixed', { kind: 'setLinear', bias: true }, [cut]);
+    const back = maps.add('back', { kind: 'departition', channels: 6, parts: [2, 2] }, [mixed]);
+    const op = { kind: 'windowLinear', window: [2, 3], sets: 3 } as const;
+    const plain = maps.add('plain', { ...op, bias: false, affine: false }, [back]);
+    const whole = cost(maps.build(maps.add('affine', { ...op, bias: true, affine: true }, [plain])));
+    const parts = new Map(whole.layers.map((layer) => [layer.name, layer.cost]));
+    const [pixels, elementsOut] = [2 * 3, 2 * 6 * 4 * 6];
+    const matrices = 3 * pixels * pixels;
+    const common = { macs: elementsOut * pixels, fvcore: elementsOut * pixels, activations: elementsOut, buffers: 0 };
+    const counted = (parameters: number) => ({
+      ...common,
+      parameters,
+      initialisers: parameters,
+      weightBytes: 4 * parameters,
+    });
+    expect(parts.get('mixed')).toEqual(counted(matrices + 3 * pixels));
+    expect(parts.get('plain')).toEqual(counted(matrices));
+    // scale and shift for each channel, row_sum for each row.
+    expect(parts.get('affine')).toEqual(counted(matrices + 3 * pixels + 2 * 6 + 3 * pixels));
+    for (const name of ['cut', 'back'])
+      expect(parts.get(name)).toMatchObject({ parameters: 0, macs: 0, activations: 0 });
+  });
+
   it('adds the layers up', () => {
     expect(total.parameters).toBe(72 + 12 + 12 + 12 + 12 + 35);
     expect(total.macs).toBe(outputs * 12 + outputs + 30);
@@ -125,7 +153,7 @@ describe('cost of the published networks, train form', () => {
   it('scales with the batch where the input counts, and only there', () => {
     const variant = variants[0]!;
     const [one, three] = [1, 3].map(
-      (batch) => cost(buildRepVit(variant.config, { batch, height: 64, width: 96 })).total,
+      (batch) => cost(buildNetwork(variant.config, { batch, height: 64, width: 96 })).total,
     );
     expect(three).toEqual({
       ...one,

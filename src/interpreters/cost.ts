@@ -1,6 +1,6 @@
 import { InputError } from '../network/errors.ts';
 import { nodesByName } from '../network/graph.ts';
-import type { Network, Node, OpKind, OpRules } from '../network/ops.ts';
+import type { Network, Node, OpKind, OpRules, Pair } from '../network/ops.ts';
 import { applyRule, isKind } from '../network/ops.ts';
 import { elements, type Shape } from '../network/tensor.ts';
 
@@ -101,7 +101,25 @@ const costs: OpRules<[context: Context], Cost> = {
   gelu: nothing,
   sigmoid: nothing,
   globalAvgPool: nothing,
+  partition: nothing,
+  departition: nothing,
+  setLinear: ({ op, shape }) => windowProducts(shape, shape[1]!, [shape[2]!, shape[3]!], op.bias),
+  windowLinear: ({ op, shape }, { channels }) => {
+    const product = windowProducts(shape, op.sets, op.window, op.bias);
+    const constants = op.affine ? 2 * channels + op.sets * op.window[0] * op.window[1] : 0;
+    return {
+      ...product,
+      parameters: product.parameters + constants,
+      initialisers: product.initialisers + constants,
+      weightBytes: product.weightBytes + FLOAT32_BYTES * constants,
+    };
+  },
 };
+
+/** A fully connected layer over the pixels of a window for each share-set. */
+function windowProducts(shape: Shape, sets: number, [h, w]: Pair, bias: boolean): Cost {
+  return dotProducts(shape, sets * h * w, h * w, bias);
+}
 
 /** How many times each node's output is read. */
 function readsByName(network: Network): ReadonlyMap<string, number> {

@@ -202,6 +202,86 @@ describe.each(['definition', 'fast'] as const)('by hand, %s kernels', (kernels) 
       {},
       [3, -0.25],
     ],
+    [
+      'partition: windows in rows, then the channels in share-sets, of which the share-set is the fast axis',
+      { kind: 'partition', window: [1, 2], sets: 2 },
+      [
+        [
+          [1, 4, 1, 4],
+          [0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33],
+        ],
+      ],
+      {},
+      // Window 0, channels 0 to 3; window 1, channels 0 to 3.
+      [0, 1, 10, 11, 20, 21, 30, 31, 2, 3, 12, 13, 22, 23, 32, 33],
+    ],
+    [
+      'departition: channels in share-sets, then windows, as the original reads them',
+      { kind: 'departition', channels: 4, parts: [1, 2] },
+      [
+        [
+          [4, 2, 1, 2],
+          [0, 1, 10, 11, 20, 21, 30, 31, 2, 3, 12, 13, 22, 23, 32, 33],
+        ],
+      ],
+      {},
+      // Channels 0 and 1 of window 0, then of window 1; the same for channels 2 and 3.
+      [0, 1, 20, 21, 10, 11, 30, 31, 2, 3, 22, 23, 12, 13, 32, 33],
+    ],
+    [
+      'setLinear: a weight [out, in] for each share-set',
+      { kind: 'setLinear', bias: true },
+      [
+        [
+          [2, 2, 1, 2],
+          [1, 10, 2, 20, 3, 30, 4, 40],
+        ],
+      ],
+      {
+        weight: [
+          [4, 2, 1, 1],
+          [1, 2, 3, 4, 5, 6, 7, 8],
+        ],
+        bias: [[4], [0.25, 0.5, 0.75, -1]],
+      },
+      [21.25, 43.5, 130.75, 173, 63.25, 129.5, 260.75, 347],
+    ],
+    [
+      'windowLinear: channel c by the weights of share-set c modulo S',
+      { kind: 'windowLinear', window: [1, 1], sets: 2, bias: true, affine: false },
+      [
+        [
+          [1, 4, 1, 1],
+          [1, 10, 100, 1000],
+        ],
+      ],
+      {
+        weight: [
+          [2, 1, 1, 1],
+          [3, -7],
+        ],
+        bias: [[2], [0.5, -0.25]],
+      },
+      [3.5, -70.25, 300.5, -7000.25],
+    ],
+    [
+      'windowLinear: scale and shift are those of the channel that is read, in windows that change places',
+      { kind: 'windowLinear', window: [1, 1], sets: 1, bias: false, affine: true },
+      [
+        [
+          [1, 2, 1, 2],
+          [1, 2, 3, 4],
+        ],
+      ],
+      {
+        weight: [[1, 1, 1, 1], [2]],
+        scale: [[2], [1, 10]],
+        shift: [[2], [100, 1000]],
+        row_sum: [[1], [5]],
+      },
+      // Read in the order (window, channel) 1, 3, 2, 4: 1 * 2 + 100 * 5, 10 * 6 + 1000 * 5, ...
+      [502, 5060, 504, 5080],
+    ],
   ])('%s', async (_name, op, inputs, weights, expected) => {
     expect(await resultOf(op, inputs, weights, kernels)).toEqual(expected);
   });

@@ -3,6 +3,16 @@ import { type Tensor, toFloat64, type Weights } from '../network/tensor.ts';
 import { conv2dDefinition, conv2dFast } from './kernels/conv2d.ts';
 import { affinePerChannel, gateProduct, linear, map, spatialMean, sum } from './kernels/elementwise.ts';
 import { geluArray } from './kernels/gelu.ts';
+import {
+  departition,
+  partition,
+  setLinearDefinition,
+  setLinearFast,
+  windowLinear,
+  windowLinearWeights,
+  windowsOfMap,
+  windowsOfParts,
+} from './kernels/windows.ts';
 import { type MatMul, openMatMul } from './product.ts';
 import { type EvaluationRules, type Keep, walk } from './walk.ts';
 
@@ -44,14 +54,26 @@ export const definition: EvaluationRules<Float64> = {
   gelu: (_node, { inputs: [x] }) => ({ shape: x!.shape, data: geluArray(x!.data) }),
   sigmoid: (_node, { inputs: [x] }) => map(x!, (value) => 1 / (1 + Math.exp(-value))),
   globalAvgPool: (node, { inputs: [x] }) => spatialMean(x!, node.shape),
+  partition: (node, { inputs: [x] }) => partition(x!, windowsOfMap(node, x!.shape), node.shape),
+  departition: (node, { inputs: [x] }) => departition(x!, windowsOfParts(node, x!.shape), node.shape),
+  setLinear: (_node, { inputs: [x], weight, bias }) => setLinearDefinition(x!, weight('weight'), bias),
+  windowLinear: (node, { inputs: [x], weight }) =>
+    windowLinear(x!, windowsOfMap(node, x!.shape), windowLinearWeights(node, weight), (windows, matrix) =>
+      setLinearDefinition(windows, matrix, undefined),
+    ),
 };
 
-/** The same with convolutions as matrix products. */
+/** The same with convolutions and layers over windows as matrix products. */
 function fastRules(matmul: MatMul): EvaluationRules<Float64> {
   return {
     ...definition,
     conv2d: (node, { inputs: [x], weight, bias }) =>
       conv2dFast({ op: node.op, x: x!, weight: weight('weight'), bias, shape: node.shape }, matmul),
+    setLinear: (_node, { inputs: [x], weight, bias }) => setLinearFast(x!, weight('weight'), bias, matmul),
+    windowLinear: (node, { inputs: [x], weight }) =>
+      windowLinear(x!, windowsOfMap(node, x!.shape), windowLinearWeights(node, weight), (windows, matrix) =>
+        setLinearFast(windows, matrix, undefined, matmul),
+      ),
   };
 }
 

@@ -3,6 +3,15 @@ import { type Tensor, toFloat64, type Weights } from '../network/tensor.ts';
 import { conv2dFast } from './kernels/conv2d.ts';
 import { affinePerChannel, gateProduct, linear, map, spatialMean, sum } from './kernels/elementwise.ts';
 import { gelu } from './kernels/gelu.ts';
+import {
+  departition,
+  partition,
+  setLinearFast,
+  windowLinear,
+  windowLinearWeights,
+  windowsOfMap,
+  windowsOfParts,
+} from './kernels/windows.ts';
 import { openMatMul } from './product.ts';
 import { type EvaluationRules, walk } from './walk.ts';
 
@@ -36,6 +45,9 @@ export interface MagnitudeOptions {
  * a convolution's kernel first, which is one more.
  */
 const BATCH_NORM_OPERATIONS = 8;
+
+/** Behind the product: times scale, shift * row_sum, their sum, plus bias. */
+const WINDOW_AFFINE_OPERATIONS = 4;
 
 /** x * 0.5 * (1 + erf(x / sqrt 2)): the rounding of z = x / sqrt 2 moves erf by at most |z erf'(z)| u < 0.5 u; then +, *, *. */
 const GELU_OPERATIONS = 6;
@@ -136,6 +148,27 @@ export async function magnitude(
       sum: plusFloor(spatialMean(x!.sum, node.shape)),
       operations: x!.operations + x!.sum.data.length / (node.shape[0]! * node.shape[1]!),
     }),
+    partition: (node, { inputs: [x] }) => ({
+      sum: partition(x!.sum, windowsOfMap(node, x!.sum.shape), node.shape),
+      operations: x!.operations,
+    }),
+    departition: (node, { inputs: [x] }) => ({
+      sum: departition(x!.sum, windowsOfParts(node, x!.sum.shape), node.shape),
+      operations: x!.operations,
+    }),
+    setLinear: async (node, { inputs: [x], weight, bias }) => ({
+      sum: plusFloor(await setLinearFast(x!.sum, absolute(weight('weight')), bias && absolute(bias), matmul)),
+      operations: x!.operations + node.shape[2]! * node.shape[3]! + 1,
+    }),
+    windowLinear: async (node, { inputs: [x], weight }) => {
+      const windows = windowsOfMap(node, x!.sum.shape);
+      const weights_ = windowLinearWeights(node, (role) => absolute(weight(role)));
+      const sum = await windowLinear(x!.sum, windows, weights_, (cut, matrix) =>
+        setLinearFast(cut, matrix, undefined, matmul),
+      );
+      const taps = node.op.window[0] * node.op.window[1];
+      return { sum: plusFloor(sum), operations: x!.operations + taps + WINDOW_AFFINE_OPERATIONS };
+    },
   };
 
   const given = new Map(

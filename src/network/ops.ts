@@ -34,13 +34,41 @@ export type Op =
   | { readonly kind: 'gelu' }
   | { readonly kind: 'sigmoid' }
   /** Mean over H and W: [N, C, H, W] -> [N, C, 1, 1] where `keepDims`, else [N, C]. */
-  | { readonly kind: 'globalAvgPool'; readonly keepDims: boolean };
+  | { readonly kind: 'globalAvgPool'; readonly keepDims: boolean }
+  /**
+   * Cuts maps into windows and deals the channels to share-sets: [N, C, H, W] -> [R, S, h, w] with
+   * R = N * H/h * W/w * C/S. The share-set is the fast axis of the channels: c = r * S + s.
+   */
+  | { readonly kind: 'partition'; readonly window: Pair; readonly sets: number }
+  /**
+   * Puts windows back: [R, S, h, w] -> [N, channels, H, W], with `parts` windows along each axis. As in the original, R is
+   * read as (image, channel / S, window row, window column), although partition writes (image, window row, window column,
+   * channel / S): where a map has several windows and a share-set several channels, windows change places within an image.
+   */
+  | { readonly kind: 'departition'; readonly channels: number; readonly parts: Pair }
+  /**
+   * A fully connected layer over the pixels of a window, one per share-set, on [R, S, h, w]: PyTorch's 1x1 convolution
+   * with S groups on [R, S*h*w, 1, 1]. weight [S*h*w, h*w, 1, 1]; bias [S*h*w] where `bias`.
+   */
+  | { readonly kind: 'setLinear'; readonly bias: boolean }
+  /**
+   * partition, setLinear and departition in one, on [N, C, H, W], as a batched matrix product: weight and bias as
+   * setLinear's. Where `affine`, per channel and behind the product: scale[c] * product + shift[c] * row_sum + bias, with
+   * row_sum [S*h*w] the sums of the weight's rows.
+   */
+  | {
+      readonly kind: 'windowLinear';
+      readonly window: Pair;
+      readonly sets: number;
+      readonly bias: boolean;
+      readonly affine: boolean;
+    };
 
 export type OpKind = Op['kind'];
 export type OpOf<K extends OpKind> = Extract<Op, { readonly kind: K }>;
 
 /** The part that a weight plays in its node: PyTorch's parameter and buffer names. */
-export type Role = 'weight' | 'bias' | 'running_mean' | 'running_var';
+export type Role = 'weight' | 'bias' | 'running_mean' | 'running_var' | 'scale' | 'shift' | 'row_sum';
 
 interface NodeOfKind<K extends OpKind> {
   /** Module path, as PyTorch's `named_modules`; unique in its network. */

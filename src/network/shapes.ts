@@ -69,7 +69,43 @@ const outputShapes: OpRules<[inputs: readonly Shape[]], Shape> = {
     const [n, c] = rank(node, input, [4]) as [number, number];
     return node.op.keepDims ? [n, c, 1, 1] : [n, c];
   },
+  partition: (node, [input]) => windowsOf(node, rank(node, input, [4])).shape,
+  departition: (node, [input]) => {
+    const [r, s, h, w] = rank(node, input, [4]) as [number, number, number, number];
+    const { channels, parts } = node.op;
+    const images = (r * s) / (channels * parts[0] * parts[1]);
+    if (!Number.isInteger(images)) {
+      throw new InputError(
+        `${node.name}: ${formatShape([r, s, h, w])} is no whole number of images of ${channels} channels and ${parts.join('x')} windows`,
+      );
+    }
+    return [images, channels, parts[0] * h, parts[1] * w];
+  },
+  setLinear: (node, [input]) => rank(node, input, [4]),
+  windowLinear: (node, [input]) => {
+    const shape = rank(node, input, [4]);
+    windowsOf(node, shape);
+    return shape;
+  },
 };
+
+/** How an op with windows cuts up [N, C, H, W]: [R, S, h, w], and the windows along each axis. */
+export function windowsOf(
+  { name, op }: Node<'partition'> | Node<'windowLinear'>,
+  [n = 0, c = 0, height = 0, width = 0]: Shape,
+): { readonly shape: Shape; readonly parts: Pair } {
+  const [h, w] = op.window;
+  if (height % h !== 0 || width % w !== 0) {
+    throw new InputError(
+      `${name}: a map of ${height}x${width} cannot be cut into windows of ${h}x${w}; it must be a multiple`,
+    );
+  }
+  if (c % op.sets !== 0) {
+    throw new InputError(`${name}: ${c} channels cannot be dealt to ${op.sets} share-sets; they must be a multiple`);
+  }
+  const parts = [height / h, width / w] as const;
+  return { shape: [(n * parts[0] * parts[1] * c) / op.sets, op.sets, h, w], parts };
+}
 
 /** Element of a pair by axis: 0 height, 1 width. */
 export function at(pair: Pair, axis: number): number {
@@ -112,7 +148,26 @@ const weightShapes: OpRules<[inputs: readonly Shape[]], RoleShapes> = {
   gelu: () => [],
   sigmoid: () => [],
   globalAvgPool: () => [],
+  partition: () => [],
+  departition: () => [],
+  setLinear: ({ op }, [input]) => windowWeights(input?.[1] ?? 0, [input?.[2] ?? 0, input?.[3] ?? 0], op.bias),
+  windowLinear: ({ op }, [input]) => [
+    ...windowWeights(op.sets, op.window, op.bias),
+    ...(op.affine
+      ? ([
+          ['scale', [input?.[1] ?? 0]],
+          ['shift', [input?.[1] ?? 0]],
+          ['row_sum', [op.sets * op.window[0] * op.window[1]]],
+        ] as const)
+      : []),
+  ],
 };
+
+/** Weights of a fully connected layer over windows, in the shape of PyTorch's grouped 1x1 convolution. */
+function windowWeights(sets: number, [h, w]: Pair, bias: boolean): RoleShapes {
+  const rows = sets * h * w;
+  return [['weight', [rows, h * w, 1, 1]], ...(bias ? ([['bias', [rows]]] as const) : [])];
+}
 
 /** The roles that the node's op has, and the shape of each one's tensor. */
 export function inferWeightShapes(node: Node, inputs: readonly Shape[]): RoleShapes {

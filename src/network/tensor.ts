@@ -26,12 +26,13 @@ export function formatShape(shape: Shape): string {
   return `[${shape.join(', ')}]`;
 }
 
+function isFloat32(tensor: Tensor): tensor is Tensor<Float32Array> {
+  return tensor.data instanceof Float32Array;
+}
+
 /** The tensor in float32; each element rounded to nearest even. Shares the data where it is float32 already. */
 export function toFloat32(tensor: Tensor): Tensor<Float32Array> {
-  return {
-    shape: tensor.shape,
-    data: tensor.data instanceof Float32Array ? tensor.data : new Float32Array(tensor.data),
-  };
+  return isFloat32(tensor) ? tensor : { shape: tensor.shape, data: new Float32Array(tensor.data) };
 }
 
 /** The tensor in float64, exactly. Shares the data where it is float64 already. */
