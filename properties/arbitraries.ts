@@ -2,8 +2,10 @@
 import fc from 'fast-check';
 import { NetworkBuilder } from '../src/network/builder.ts';
 import { weightShapesByKey } from '../src/network/graph.ts';
-import { isKind, type Network, type Node, type OpOf, type Pair, type Role } from '../src/network/ops.ts';
+import { isKind, type Network, type Node, type OpKind, type OpOf, type Pair, type Role } from '../src/network/ops.ts';
 import { elements, type Shape, type Tensor, type Weights } from '../src/network/tensor.ts';
+import { completeRepMlpNetConfig, type RepMlpNetConfig } from '../src/reference/repmlpnet.ts';
+import type { InputSize } from '../src/reference/size.ts';
 import { randomInput } from '../src/weights/random.ts';
 
 /**
@@ -23,6 +25,8 @@ export interface Values {
   readonly inputScale: number;
   readonly meanScale: number;
   readonly shiftScale: number;
+  /** Variances of at most 1, beside which eps counts; else of up to 1e5. */
+  readonly smallVariances?: boolean;
 }
 
 const decade = fc.integer({ min: -6, max: 6 });
@@ -68,13 +72,16 @@ export function inputFor(network: Network, { regime, seed, inputScale }: Values)
   return tensor(node.shape, u, (value) => (regime === 'dyadic' ? whole(value, 4) : value * 10 ** inputScale));
 }
 
+/** Ops that multiply by a weight. */
+const LINEAR: ReadonlySet<OpKind> = new Set(['conv2d', 'linear', 'setLinear']);
+
 /** Decimal exponent of a node's output, roughly: batch norms are taken to leave it. */
 function scalesByNode(network: Network, { weightScale, inputScale }: Values): ReadonlyMap<string, number> {
   const scales = new Map<string, number>();
   for (const { name, op, inputs } of network.nodes) {
     const largest = Math.max(...inputs.map((input) => scales.get(input)!));
     if (op.kind === 'input') scales.set(name, inputScale);
-    else scales.set(name, op.kind === 'conv2d' || op.kind === 'linear' ? largest + weightScale : largest);
+    else scales.set(name, LINEAR.has(op.kind) ? largest + weightScale : largest);
   }
   return scales;
 }
@@ -88,7 +95,7 @@ function batchNormValue(role: Role, u: number, drawn: Values, scale: number, eps
     return whole(u, 5);
   }
   if (role === 'weight') return Math.sign(u) * (0.5 + Math.abs(u));
-  if (role === 'running_var') return 10 ** (-0.5 + 5.5 * u); // 1e-6 to 1e5
+  if (role === 'running_var') return 10 ** (drawn.smallVariances ? -3 + 3 * u : -0.5 + 5.5 * u); // from 1e-6
   const own = role === 'bias' ? shiftScale : meanScale;
   return u * 10 ** (regime === 'wild' ? own : scale);
 }
@@ -175,6 +182,66 @@ export function convolutions({
       const size = (axis: 0 | 1) => Math.max(1, extent(op, axis) - 2 * op.padding[axis]) + extra[axis];
       return { batch, channels: groups * inGroup, height: size(0), width: size(1), op };
     });
+}
+
+/** The same without padding, on maps that are large enough for it. */
+export const unpaddedConvolutions: fc.Arbitrary<ConvDraw> = convolutions().map((draw) => {
+  const op = { ...draw.op, padding: [0, 0] } as const;
+  const enough = (length: number, axis: 0 | 1) => Math.max(length, extent(op, axis));
+  return { ...draw, height: enough(draw.height, 0), width: enough(draw.width, 1), op };
+});
+
+/** bn -> conv, as modules `m.bn` and `m.c`. */
+export function normConv({ batch, channels, height, width, op }: ConvDraw, eps: number): Network {
+  const builder = new NetworkBuilder('norm-conv');
+  const x = builder.input('input', [batch, channels, height, width]);
+  return builder.build(builder.add('m.c', op, [builder.add('m.bn', { kind: 'batchNorm', eps }, [x])]));
+}
+
+/** A layer on a pooled map: a linear, or a 1x1 convolution. */
+export interface PoolDraw {
+  readonly batch: number;
+  readonly height: number;
+  readonly width: number;
+  readonly layer: 'linear' | 'conv2d';
+  readonly groups: number;
+  readonly inGroup: number;
+  readonly outGroup: number;
+  readonly bias: boolean;
+}
+
+/** @param lengths of the map, along each axis */
+export function pools(...lengths: readonly [number, ...number[]]): fc.Arbitrary<PoolDraw> {
+  const few = fc.integer({ min: 1, max: 3 });
+  return fc
+    .record({
+      batch: few,
+      height: fc.constantFrom(...lengths),
+      width: fc.constantFrom(...lengths),
+      layer: fc.constantFrom('linear' as const, 'conv2d' as const),
+      groups: few,
+      inGroup: few,
+      outGroup: few,
+      bias: fc.boolean(),
+    })
+    .map((draw) => (draw.layer === 'linear' ? { ...draw, groups: 1 } : draw));
+}
+
+/** bn -> pool -> layer, as modules `m.bn`, `m.pool` and `m.l`; the bn reads `input`. */
+export function normPool(
+  { batch, height, width, layer, groups, inGroup, outGroup, bias }: PoolDraw,
+  eps: number,
+): Network {
+  const builder = new NetworkBuilder('norm-pool');
+  const x = builder.input('input', [batch, groups * inGroup, height, width]);
+  const normed = builder.add('m.bn', { kind: 'batchNorm', eps }, [x]);
+  const pooled = builder.add('m.pool', { kind: 'globalAvgPool', keepDims: layer === 'conv2d' }, [normed]);
+  const outputs = groups * outGroup;
+  if (layer === 'linear') {
+    return builder.build(builder.add('m.l', { kind: 'linear', outFeatures: outputs, bias }, [pooled]));
+  }
+  const fixed = { kind: 'conv2d', kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: [1, 1] } as const;
+  return builder.build(builder.add('m.l', { ...fixed, outChannels: outputs, groups, bias }, [pooled]));
 }
 
 /** conv -> bn, as modules `m.c` and `m.bn`. */
@@ -266,6 +333,173 @@ export function averagedHeads({ batch, features, classes, biases }: HeadsDraw): 
   const sum = builder.add('m.add', { kind: 'add' }, linears);
   return builder.build(builder.add('m.mean', { kind: 'scale', factor: 1 / linears.length }, [sum]));
 }
+
+/** Maps [N, C, H, W] in windows: C = perSet * sets, H and W whole numbers of windows. */
+export interface WindowsDraw {
+  readonly batch: number;
+  readonly perSet: number;
+  readonly sets: number;
+  /** Windows along each axis. */
+  readonly parts: Pair;
+  readonly window: Pair;
+  /** Of fc3. */
+  readonly bias: boolean;
+}
+
+export const windows: fc.Arbitrary<WindowsDraw> = fc.record({
+  batch: fc.integer({ min: 1, max: 2 }),
+  perSet: fc.integer({ min: 1, max: 3 }),
+  sets: fc.integer({ min: 1, max: 3 }),
+  parts: pair(fc.integer({ min: 1, max: 2 })),
+  window: pair(fc.integer({ min: 1, max: 4 })),
+  bias: fc.boolean(),
+});
+
+/** partition -> fc3 -> departition of `x`, as modules `m.partition`, `m.fc3` and `m.departition`. */
+function windowed(builder: NetworkBuilder, x: string, { perSet, sets, parts, window, bias }: WindowsDraw): string {
+  const cut = builder.add('m.partition', { kind: 'partition', window, sets }, [x]);
+  const mixed = builder.add('m.fc3', { kind: 'setLinear', bias }, [cut]);
+  return builder.add('m.departition', { kind: 'departition', channels: perSet * sets, parts }, [mixed]);
+}
+
+function mapShape({ batch, perSet, sets, parts, window }: WindowsDraw): Shape {
+  return [batch, perSet * sets, parts[0] * window[0], parts[1] * window[1]];
+}
+
+export function windowNetwork(draw: WindowsDraw): Network {
+  const builder = new NetworkBuilder('windows');
+  return builder.build(windowed(builder, builder.input('input', mapShape(draw)), draw));
+}
+
+/** The same behind a batch norm `m.prebn`. */
+export function normWindows(draw: WindowsDraw, eps: number): Network {
+  const builder = new NetworkBuilder('norm-windows');
+  const normed = builder.add('m.prebn', { kind: 'batchNorm', eps }, [builder.input('input', mapShape(draw))]);
+  return builder.build(windowed(builder, normed, draw));
+}
+
+/** The same with `m.prebn` behind, on the channels that are put out. */
+export function windowsNorm(draw: WindowsDraw, eps: number): Network {
+  const builder = new NetworkBuilder('windows-norm');
+  const mixed = windowed(builder, builder.input('input', mapShape(draw)), draw);
+  return builder.build(builder.add('m.prebn', { kind: 'batchNorm', eps }, [mixed]));
+}
+
+/** fc3 -> bn on windows [R, S, h, w], as modules `m.fc3` and `m.fc3_bn`. */
+export function setLinearNorm({ batch, sets, window, bias }: WindowsDraw, eps: number): Network {
+  const builder = new NetworkBuilder('set-linear-norm');
+  const mixed = builder.add('m.fc3', { kind: 'setLinear', bias }, [builder.input('input', [batch, sets, ...window])]);
+  return builder.build(builder.add('m.fc3_bn', { kind: 'batchNorm', eps }, [mixed]));
+}
+
+/** A depthwise convolution of the local perceptron, with a batch norm behind it where `norm`. */
+export interface BranchDraw {
+  readonly kernel: Pair;
+  readonly bias: boolean;
+  readonly norm: boolean;
+}
+
+/** fc3 and the local perceptron on windows [batch, S, h, w]. */
+export interface LocalityDraw {
+  readonly batch: number;
+  readonly sets: number;
+  readonly window: Pair;
+  readonly fc3: Omit<BranchDraw, 'kernel'>;
+  /** Position of fc3 among the terms of the sum. */
+  readonly fc3At: number;
+  readonly branches: readonly BranchDraw[];
+}
+
+const fc3s = fc.record({ bias: fc.boolean(), norm: fc.boolean() });
+
+/** Kernels are any of 1, 3, 5 and 7, each once, or oblong ones; windows may be smaller than they are. */
+export const localities: fc.Arbitrary<LocalityDraw> = fc.record({
+  batch: fc.integer({ min: 1, max: 3 }),
+  sets: fc.integer({ min: 1, max: 3 }),
+  window: pair(fc.integer({ min: 1, max: 5 })),
+  fc3: fc3s,
+  fc3At: fc.nat(4),
+  branches: fc
+    .oneof(
+      fc.subarray([1, 3, 5, 7], { minLength: 1 }).map((kernels) => kernels.map((k) => [k, k] as const)),
+      fc.array(pair(odd), { minLength: 1, maxLength: 2 }),
+    )
+    .chain((kernels) => fc.tuple(...kernels.map((kernel) => fc3s.map((rest) => ({ kernel, ...rest }))))),
+});
+
+/** Modules `m.fc3`, `m.fc3_bn`, for each branch `m.repconv0.conv` and `m.repconv0.bn`, and `m.add`. */
+export function localityNetwork({ batch, sets, window, fc3, fc3At, branches }: LocalityDraw, eps: number): Network {
+  const builder = new NetworkBuilder('locality');
+  const x = builder.input('input', [batch, sets, ...window]);
+  const normed = (name: string, from: string, norm: boolean) =>
+    norm ? builder.add(name, { kind: 'batchNorm', eps }, [from]) : from;
+  const mixed = builder.add('m.fc3', { kind: 'setLinear', bias: fc3.bias }, [x]);
+  const first = normed('m.fc3_bn', mixed, fc3.norm);
+  const terms = branches.map(({ kernel, bias, norm }, i) => {
+    const padding = [(kernel[0] - 1) / 2, (kernel[1] - 1) / 2] as const;
+    const fixed = { kind: 'conv2d', stride: [1, 1], dilation: [1, 1], groups: sets, outChannels: sets } as const;
+    const convolved = builder.add(`m.repconv${i}.conv`, { ...fixed, kernel, padding, bias }, [x]);
+    return normed(`m.repconv${i}.bn`, convolved, norm);
+  });
+  return builder.build(builder.add('m.add', { kind: 'add' }, terms.toSpliced(fc3At, 0, first)));
+}
+
+/** A small RepMLPNet and its input. */
+export interface RepMlpNetDraw {
+  readonly config: RepMlpNetConfig;
+  readonly size: InputSize;
+}
+
+/** Along one axis, of one stage: its windows' length divides its map's. */
+const lengths = fc.constantFrom(1, 2, 3);
+
+/**
+ * 2 to 4 stages; oblong patches, windows and inputs; maps of one window and of several; share-sets of one channel and of
+ * several; any local perceptron of 1, 3 and 5, or none.
+ */
+export const repMlpNets: fc.Arbitrary<RepMlpNetDraw> = fc
+  .record({
+    stages: fc.array(
+      fc.record({
+        blocks: fc.integer({ min: 0, max: 2 }),
+        sets: fc.integer({ min: 1, max: 3 }),
+        perSet: fc.integer({ min: 1, max: 3 }),
+        /** Windows along each axis, where the map can be cut so. */
+        parts: pair(fc.constantFrom(1, 2, 4)),
+      }),
+      { minLength: 2, maxLength: 4 },
+    ),
+    last: pair(lengths),
+    patch: pair(fc.integer({ min: 1, max: 3 })),
+    batch: fc.integer({ min: 2, max: 3 }),
+    in_channels: fc.integer({ min: 1, max: 3 }),
+    num_class: fc.integer({ min: 1, max: 5 }),
+    reparam_conv_k: fc.subarray([1, 3, 5]),
+    reduce: fc.integer({ min: 1, max: 2 }),
+  })
+  .map(({ stages, last, patch, batch, in_channels, num_class, reparam_conv_k, reduce }) => {
+    const map = (stage: number, axis: 0 | 1) => last[axis] * 2 ** (stages.length - 1 - stage);
+    const window = (axis: 0 | 1) =>
+      stages.map(({ parts }, stage) => {
+        const length = map(stage, axis);
+        return length % parts[axis] === 0 ? length / parts[axis] : length;
+      });
+    const channels = stages.map(({ sets, perSet }) => sets * perSet);
+    const config = completeRepMlpNetConfig({
+      in_channels,
+      num_class,
+      patch_size: patch,
+      // A network without a unit is no RepMLPNet.
+      num_blocks: stages.map(({ blocks }, stage) => (stage === 0 ? 1 : blocks)),
+      channels,
+      hs: window(0),
+      ws: window(1),
+      sharesets_nums: stages.map(({ sets }) => sets),
+      reparam_conv_k,
+      globalperceptron_reduce: Math.min(reduce, ...channels),
+    });
+    return { config, size: { batch, height: map(0, 0) * patch[0], width: map(0, 1) * patch[1] } };
+  });
 
 /** Nodes that are no input. */
 export function operations(network: Network): readonly Node[] {

@@ -6,7 +6,7 @@ import { NetworkBuilder } from '../../src/network/builder.ts';
 import { averagedHeads, heads, values } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
 import { averageHeadsFaults } from '../faults.ts';
-import { expectCaught, expectEqualForms, expectOneNode, expectSameNumbers, expectUnchanged } from './check-rule.ts';
+import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [averageHeads];
 
@@ -15,7 +15,7 @@ describe(`average-heads, seed ${seed}`, () => {
     await fc.assert(
       fc.asyncProperty(heads(2, 4), values('default', 'balanced', 'wild'), async (draw, drawn) => {
         const fusion = fuse(averagedHeads(draw), rules);
-        expectOneNode(fusion, 'linear');
+        expectOneRegion(fusion, 'linear');
         expect(fusion.network.nodes.at(-1)!.op).toEqual({
           kind: 'linear',
           outFeatures: draw.classes,
@@ -32,7 +32,7 @@ describe(`average-heads, seed ${seed}`, () => {
     await fc.assert(
       fc.asyncProperty(fc.oneof(heads(2, 2), heads(4, 4)), values('dyadic'), async (draw, drawn) => {
         const fusion = fuse(averagedHeads(draw), rules);
-        expectOneNode(fusion, 'linear');
+        expectOneRegion(fusion, 'linear');
         await expectSameNumbers(fusion, drawn);
       }),
       propertyOptions(200),

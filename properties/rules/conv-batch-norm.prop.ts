@@ -7,7 +7,7 @@ import type { OpOf } from '../../src/network/ops.ts';
 import { type ConvDraw, convNorm, convolutions, epsOf, type Values, values } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
 import { convBatchNormFaults } from '../faults.ts';
-import { expectCaught, expectEqualForms, expectOneNode, expectSameNumbers, expectUnchanged } from './check-rule.ts';
+import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [convBatchNorm];
 const networkOf = (draw: ConvDraw, drawn: Values) => convNorm(draw, epsOf(drawn));
@@ -17,7 +17,7 @@ describe(`conv-batch-norm, seed ${seed}`, () => {
     await fc.assert(
       fc.asyncProperty(convolutions(), values('default', 'balanced', 'wild'), async (draw, drawn) => {
         const fusion = fuse(networkOf(draw, drawn), rules);
-        expectOneNode(fusion, 'conv2d');
+        expectOneRegion(fusion, 'conv2d');
         expect(fusion.network.nodes.at(-1)!.op).toEqual({ ...draw.op, bias: true });
         await expectEqualForms(fusion, drawn);
       }),
@@ -29,7 +29,7 @@ describe(`conv-batch-norm, seed ${seed}`, () => {
     await fc.assert(
       fc.asyncProperty(convolutions(), values('dyadic'), async (draw, drawn) => {
         const fusion = fuse(networkOf(draw, drawn), rules);
-        expectOneNode(fusion, 'conv2d');
+        expectOneRegion(fusion, 'conv2d');
         await expectSameNumbers(fusion, drawn);
       }),
       propertyOptions(200),

@@ -7,7 +7,7 @@ import type { Network, OpOf } from '../../src/network/ops.ts';
 import { epsOf, type RepVggDwDraw, repVggDwNetwork, repVggDws, type Values, values } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
 import { repVggDwFaults } from '../faults.ts';
-import { expectCaught, expectEqualForms, expectOneNode, expectSameNumbers, expectUnchanged } from './check-rule.ts';
+import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const networkOf = (draw: RepVggDwDraw, drawn: Values) => repVggDwNetwork(draw, epsOf(drawn));
 
@@ -19,7 +19,7 @@ describe(`repvggdw with conv-batch-norm, both flavours, seed ${seed}`, () => {
     await fc.assert(
       fc.asyncProperty(repVggDws, values('default', 'balanced', 'wild'), async (draw, drawn) => {
         const fusion = fuse(networkOf(draw, drawn), rules);
-        expectOneNode(fusion, 'conv2d');
+        expectOneRegion(fusion, 'conv2d');
         expect(fusion.network.nodes.at(-1)).toMatchObject({
           name: 'm',
           op: { kernel: draw.kernel, groups: draw.channels, bias: true },
@@ -36,7 +36,7 @@ describe(`repvggdw with conv-batch-norm, both flavours, seed ${seed}`, () => {
     await fc.assert(
       fc.asyncProperty(repVggDws, values('dyadic'), async (draw, drawn) => {
         const fusion = fuse(networkOf(draw, drawn), rules);
-        expectOneNode(fusion, 'conv2d');
+        expectOneRegion(fusion, 'conv2d');
         await expectSameNumbers(fusion, drawn);
       }),
       propertyOptions(200),
@@ -106,7 +106,7 @@ describe('repvggdw leaves alone', () => {
     const shared = builder.build(builder.add('again', { kind: 'add' }, [sum, 'm.a']));
     expectUnchanged(shared, [repVggDw]);
     // It is the second reader: without it the same sum is merged.
-    expectOneNode(fuse(network, [repVggDw]), 'conv2d');
+    expectOneRegion(fuse(network, [repVggDw]), 'conv2d');
   });
 
   test('a term that is no branch', () => {
@@ -137,7 +137,7 @@ describe('repvggdw merges', () => {
     const a = builder.add('m.a', depthwise, [x]);
     const terms = [a, a, ...Array.from({ length: identities }, () => x)];
     const fusion = fuse(builder.build(builder.add('m.add', { kind: 'add' }, terms)), rules);
-    expectOneNode(fusion, 'conv2d');
+    expectOneRegion(fusion, 'conv2d');
     await expectSameNumbers(fusion, exact);
   });
 
@@ -146,7 +146,7 @@ describe('repvggdw merges', () => {
       sumOf({ kernel: [1, 1], padding: [0, 0], dilation: [2, 3] }, {}, (x) => [x]),
       rules,
     );
-    expectOneNode(fusion, 'conv2d');
+    expectOneRegion(fusion, 'conv2d');
     await expectSameNumbers(fusion, exact);
   });
 });

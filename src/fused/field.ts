@@ -25,6 +25,18 @@ export const float64Field: Field<number> = {
   array: (length) => new Float64Array(length),
 };
 
+/** Magnitudes: what a value would be if nothing cancelled; every minus is a plus. */
+export const magnitudeField: Field<number> = {
+  name: 'magnitude',
+  of: Math.abs,
+  add: (a, b) => a + b,
+  sub: (a, b) => a + b,
+  mul: (a, b) => a * b,
+  div: (a, b) => a / b,
+  sqrt: Math.sqrt,
+  array: (length) => new Float64Array(length),
+};
+
 /**
  * Counts roundings on the longest path to a value: what gamma_K of that value's magnitude is taken for. A given weight
  * has none; a sum takes over its terms' counts, a product adds its factors' (Higham, lemma 3.3).

@@ -1,30 +1,52 @@
 import { weightShapesByKey } from '../network/graph.ts';
 import type { Network, Node, Role } from '../network/ops.ts';
 import { inferShape, inferWeightShapes } from '../network/shapes.ts';
-import type { Shape, Tensor, Weights } from '../network/tensor.ts';
+import { type FloatArray, type Shape, type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
 import { type Field, float64Field } from './field.ts';
-import type { FusedWeights, Graph, Match, Rule, Values } from './rule.ts';
+import type { FusedWeights, Graph, Match, OwnValues, Rule, Values } from './rule.ts';
 import { averageHeads } from './rules/average-heads.ts';
+import { batchNormConv } from './rules/batch-norm-conv.ts';
 import { batchNormLinear } from './rules/batch-norm-linear.ts';
+import { batchNormPool } from './rules/batch-norm-pool.ts';
+import { batchNormWindowLinear } from './rules/batch-norm-window-linear.ts';
 import { convBatchNorm } from './rules/conv-batch-norm.ts';
+import { localityInjection } from './rules/locality-injection.ts';
 import { repVggDw } from './rules/repvggdw.ts';
+import { setLinearBatchNorm } from './rules/set-linear-batch-norm.ts';
+import { windowLinear } from './rules/window-linear.ts';
 
 /** Every rule. A new one is a file in `rules` and a name here. */
-export const rules: readonly Rule[] = [convBatchNorm, repVggDw, batchNormLinear, averageHeads];
+export const rules: readonly Rule[] = [
+  convBatchNorm,
+  repVggDw,
+  batchNormConv,
+  batchNormPool,
+  batchNormLinear,
+  averageHeads,
+  setLinearBatchNorm,
+  localityInjection,
+  windowLinear,
+  batchNormWindowLinear,
+];
 
-/** What one deploy node replaces: an affine map from `inputs` to `output`. */
+/** What one deploy node replaces: an affine map from the region's inputs to its output. */
 export interface Region {
   /** Names of the rules that made it, in the order applied. */
   readonly rules: readonly string[];
   /** The replaced reference nodes, in topological order; the last is its output. */
   readonly reference: readonly string[];
+  /** Those of them that other regions, or nodes that stay, read as well. */
+  readonly shared: readonly string[];
   /** The deploy node. */
   readonly deploy: string;
+  /** Deploy nodes without weights that it alone reads, and that have no equal in the reference. */
+  readonly inner: readonly string[];
 }
 
 /** One application of a rule: which keys it makes of which. */
 interface Step {
   readonly weights: FusedWeights;
+  /** Keys that nobody reads afterwards. */
   readonly consumed: readonly string[];
   readonly produced: readonly (readonly [role: Role, key: string, shape: Shape])[];
 }
@@ -34,15 +56,22 @@ export interface Fusion {
   readonly reference: Network;
   readonly network: Network;
   readonly regions: readonly Region[];
-  /** Reference node that computes the same value, for every deploy node. */
+  /** Reference node that computes the same value, for every deploy node but those inside a region. */
   readonly sameValue: ReadonlyMap<string, string>;
   readonly steps: readonly Step[];
+  /** Which batch norms belong to the deploy form. */
+  readonly keeps: Keeps;
 }
+
+/** Whether a batch norm stays on purpose. */
+export type Keeps = (batchNorm: Node<'batchNorm'>) => boolean;
 
 /** What a node of a half-rewritten network stands for. */
 interface Provenance {
   readonly reference: ReadonlySet<string>;
+  readonly shared: ReadonlySet<string>;
   readonly output: string;
+  readonly inner: readonly string[];
   readonly rules: readonly string[];
 }
 
@@ -50,10 +79,13 @@ interface Provenance {
  * Rewrites a reference network into its deploy form by `rules`, until none applies. Structure only: see
  * {@link fuseWeights} for the weights. The network given is not changed.
  */
-export function fuse(reference: Network, appliedRules: readonly Rule[] = rules): Fusion {
+export function fuse(reference: Network, appliedRules: readonly Rule[] = rules, keeps: Keeps = () => false): Fusion {
   const draft = new Draft(reference);
   const provenance = new Map<string, Provenance>(
-    reference.nodes.map(({ name }) => [name, { reference: new Set([name]), output: name, rules: [] }]),
+    reference.nodes.map(({ name }) => [
+      name,
+      { reference: new Set([name]), shared: new Set(), output: name, inner: [], rules: [] },
+    ]),
   );
   const modules = nodesByModule(reference);
   const steps: Step[] = [];
@@ -61,17 +93,11 @@ export function fuse(reference: Network, appliedRules: readonly Rule[] = rules):
     for (const rule of appliedRules) {
       const match = rule.match(last, draft);
       if (match === undefined || !draft.isSelfContained(match)) continue;
-      const parts = match.replaced.map((node) => provenance.get(node.name)!);
-      const merged: Provenance = {
-        reference: new Set(parts.flatMap((part) => [...part.reference])),
-        output: parts.at(-1)!.output,
-        rules: [...parts.flatMap((part) => part.rules), rule.name],
-      };
-      const { node, step } = draft.replace(
-        match,
-        replacedModule(merged, modules, (name) => draft.has(name) && !match.replaced.some((old) => old.name === name)),
-      );
-      for (const replaced of match.replaced) provenance.delete(replaced.name);
+      const merged = merge(match, rule, provenance);
+      const isTaken = (name: string) => draft.has(name) && !match.replaced.some((old) => old.name === name);
+      const { node, step, gone } = draft.replace(match, replacedModule(merged, match.carrier, modules, isTaken));
+      for (const name of gone) provenance.delete(name);
+      for (const { node: inner } of match.rewired ?? []) provenance.delete(inner.name);
       provenance.set(node.name, merged);
       steps.push(step);
       return node;
@@ -82,11 +108,33 @@ export function fuse(reference: Network, appliedRules: readonly Rule[] = rules):
   const order = new Map(reference.nodes.map(({ name }, index) => [name, index]));
   const inOrder = (names: ReadonlySet<string>) => [...names].sort((a, b) => order.get(a)! - order.get(b)!);
   const regions = network.nodes.flatMap(({ name }): Region[] => {
-    const from = provenance.get(name)!;
-    return from.rules.length === 0 ? [] : [{ rules: from.rules, reference: inOrder(from.reference), deploy: name }];
+    const from = provenance.get(name);
+    if (from === undefined || from.rules.length === 0) return [];
+    const names = { reference: inOrder(from.reference), shared: inOrder(from.shared) };
+    return [{ rules: from.rules, ...names, deploy: name, inner: from.inner }];
   });
-  const sameValue = new Map(network.nodes.map(({ name }) => [name, provenance.get(name)!.output]));
-  return { reference, network, regions, sameValue, steps };
+  const sameValue = new Map(
+    network.nodes.flatMap(({ name }) => {
+      const output = provenance.get(name)?.output;
+      return output === undefined ? [] : [[name, output] as const];
+    }),
+  );
+  return { reference, network, regions, sameValue, steps, keeps };
+}
+
+/** What the new node of a match stands for. */
+function merge(match: Match, rule: Rule, provenance: ReadonlyMap<string, Provenance>): Provenance {
+  const of = (nodes: readonly Node[]) => nodes.map((node) => provenance.get(node.name)!);
+  const rewired = (match.rewired ?? []).map(({ node }) => node);
+  const shared = of(match.shared ?? []);
+  const parts = [...shared, ...of(rewired), ...of(match.replaced)];
+  return {
+    reference: new Set(parts.flatMap((part) => [...part.reference])),
+    shared: new Set([...parts.flatMap((part) => [...part.shared]), ...shared.flatMap((part) => [...part.reference])]),
+    output: parts.at(-1)!.output,
+    inner: [...parts.flatMap((part) => part.inner), ...rewired.map(({ name }) => name)],
+    rules: [...parts.flatMap((part) => part.rules), rule.name],
+  };
 }
 
 /** A copy of a network that nodes are replaced in. */
@@ -130,18 +178,18 @@ class Draft implements Graph {
   }
 
   /** Nobody outside reads a replaced node but the last: a shared convolution is not folded for one of its readers. */
-  isSelfContained(match: Match): boolean {
-    const names = new Set(match.replaced.map(({ name }) => name));
-    return match.replaced
-      .slice(0, -1)
-      .every(
-        ({ name }) => name !== this.#output && [...this.#consumers.get(name)!].every((reader) => names.has(reader)),
-      );
+  isSelfContained({ replaced, rewired = [] }: Match): boolean {
+    const inner = [...rewired.map(({ node }) => node), ...replaced.slice(0, -1)];
+    const readers = new Set([...inner, ...replaced].map(({ name }) => name));
+    return inner.every(
+      ({ name }) => name !== this.#output && [...this.#consumers.get(name)!].every((reader) => readers.has(reader)),
+    );
   }
 
   /** Puts a new node where the last replaced one stood, and lets its readers read the new one. */
-  replace(match: Match, name: string): { node: Node; step: Step } {
+  replace(match: Match, name: string): { node: Node; step: Step; gone: readonly string[] } {
     const last = match.replaced.at(-1)!;
+    for (const { node, inputs } of match.rewired ?? []) this.#rewire(node, inputs);
     const inputShapes = match.inputs.map((input) => this.node(input).shape);
     const bare = { name, op: match.op, inputs: match.inputs, weights: {}, shape: [] } as Node;
     const produced = inferWeightShapes(bare, inputShapes).map(
@@ -154,12 +202,7 @@ class Draft implements Graph {
     } as Node;
     const position = this.#index.get(last.name)!;
     const readers = this.#consumers.get(last.name)!;
-    for (const old of match.replaced) {
-      this.#nodes[this.#index.get(old.name)!] = undefined;
-      this.#index.delete(old.name);
-      this.#consumers.delete(old.name);
-      for (const input of old.inputs) this.#consumers.get(input)?.delete(old.name);
-    }
+    for (const old of match.replaced) this.#remove(old);
     this.#nodes[position] = node;
     this.#index.set(name, position);
     this.#consumers.set(name, readers);
@@ -171,8 +214,25 @@ class Draft implements Graph {
       this.#nodes[at] = { ...old, inputs } as Node;
     }
     if (this.#output === last.name) this.#output = name;
-    const consumed = match.replaced.flatMap((old) => Object.values(old.weights));
-    return { node, step: { weights: match.weights, consumed, produced } };
+    const isUnread = ({ name: old }: Node) => old !== this.#output && this.#consumers.get(old)?.size === 0;
+    const unread = (match.shared ?? []).filter(isUnread);
+    for (const old of unread) this.#remove(old);
+    const gone = [...match.replaced, ...unread];
+    const consumed = gone.flatMap((old) => Object.values(old.weights));
+    return { node, step: { weights: match.weights, consumed, produced }, gone: gone.map((old) => old.name) };
+  }
+
+  #remove(old: Node): void {
+    this.#nodes[this.#index.get(old.name)!] = undefined;
+    this.#index.delete(old.name);
+    this.#consumers.delete(old.name);
+    for (const input of old.inputs) this.#consumers.get(input)?.delete(old.name);
+  }
+
+  #rewire(node: Node, inputs: readonly string[]): void {
+    for (const input of node.inputs) this.#consumers.get(input)!.delete(node.name);
+    for (const input of inputs) this.#consumers.get(input)!.add(node.name);
+    this.#nodes[this.#index.get(node.name)!] = { ...node, inputs } as Node;
   }
 
   network(): Network {
@@ -196,9 +256,13 @@ function nodesByModule(network: Network): ReadonlyMap<string, readonly string[]>
   return modules;
 }
 
-/** The largest module all of whose nodes are replaced: the name that PyTorch's fused models give to the new layer. */
+/**
+ * The largest module all of whose nodes are replaced: the name that PyTorch's fused models give to the new layer. Where
+ * there is none, the carrier's name.
+ */
 function replacedModule(
   { reference, output }: Provenance,
+  carrier: Node,
   modules: ReadonlyMap<string, readonly string[]>,
   taken: (name: string) => boolean,
 ): string {
@@ -209,27 +273,41 @@ function replacedModule(
     const isWhole = modules.get(module)?.every((name) => reference.has(name));
     if (isWhole && !taken(module)) return module;
   }
-  return output;
+  return carrier.name;
 }
+
+/** Receives a weight that a rule made and that the deploy network holds. */
+type Emit<T> = (key: string, shape: Shape, values: OwnValues<T>) => void;
 
 /**
  * Carries weights through the fusion in any field.
- * @param given values of the reference network's keys, in that field
- * @returns values of every key that a rule made and that the deploy network holds
+ * @param given values of the reference network's keys, in that field; not changed
+ * @param emit called once for each finished weight, which is let go afterwards
  */
-export function fuseIn<T>(
-  fusion: Fusion,
-  field: Field<T>,
-  given: (key: string) => Values<T>,
-): ReadonlyMap<string, { readonly shape: Shape; readonly values: Values<T> }> {
-  const made = new Map<string, { shape: Shape; values: Values<T> }>();
-  for (const { weights, consumed, produced } of fusion.steps) {
-    const values = weights(field, (key) => made.get(key)?.values ?? given(key));
-    // What a later rule has used up is let go at once.
-    for (const key of consumed) made.delete(key);
-    for (const [role, key, shape] of produced) made.set(key, { shape, values: values[role]! });
+export function fuseIn<T>(fusion: Fusion, field: Field<T>, given: (key: string) => Values<T>, emit: Emit<T>): void {
+  const finished = new Map<string, Step>();
+  const deployKeys = weightShapesByKey(fusion.network);
+  for (const step of fusion.steps)
+    for (const [, key] of step.produced) if (deployKeys.has(key)) finished.set(key, step);
+  const made = new Map<string, OwnValues<T>>();
+  for (const step of fusion.steps) {
+    const values = step.weights(field, {
+      read: (key) => made.get(key) ?? given(key),
+      take: (key) => made.get(key) ?? copyOf(given(key), field),
+    });
+    // What no later rule reads is let go at once.
+    for (const key of step.consumed) made.delete(key);
+    for (const [role, key, shape] of step.produced) {
+      if (finished.get(key) === step) emit(key, shape, values[role]!);
+      else made.set(key, values[role]!);
+    }
   }
-  return made;
+}
+
+function copyOf<T>(values: Values<T>, field: Field<T>): OwnValues<T> {
+  const copy = field.array(values.length);
+  for (let i = 0; i < copy.length; i++) copy[i] = values[i]!;
+  return copy;
 }
 
 /**
@@ -237,27 +315,42 @@ export function fuseIn<T>(
  * @param weights of the reference network, checked against it; not changed
  */
 export function fuseWeights(fusion: Fusion, weights: Weights): Weights {
-  const made = fuseIn(fusion, float64Field, (key) => weights.get(key)!.data);
-  const deploy = new Map<string, Tensor>();
-  for (const key of weightShapesByKey(fusion.network).keys()) {
-    const fused = made.get(key);
-    deploy.set(
-      key,
-      fused === undefined ? weights.get(key)! : { shape: fused.shape, data: asFloat64Array(fused.values) },
-    );
-  }
-  return deploy;
+  return collect(fusion, weights, (values) => values);
 }
 
-/** Rounds every weight once to float32, as shipped. What is float32 already is shared. */
+/** The same rounded once to float32, as shipped. Each weight is rounded as soon as it is fused, to hold little memory. */
+export function fuseAndRound(fusion: Fusion, weights: Weights): Weights<Float32Array> {
+  return collect(fusion, weights, toFloat32Array);
+}
+
+function collect<D extends FloatArray>(
+  fusion: Fusion,
+  weights: Weights,
+  finish: (values: FloatArray) => D,
+): Weights<D> {
+  const made = new Map<string, Tensor<D>>();
+  fuseIn(
+    fusion,
+    float64Field,
+    (key) => weights.get(key)!.data,
+    (key, shape, values) => made.set(key, { shape, data: finish(values as Float64Array) }),
+  );
+  const keys = [...weightShapesByKey(fusion.network).keys()];
+  return new Map(
+    keys.map((key) => {
+      const fused = made.get(key);
+      if (fused !== undefined) return [key, fused];
+      const { shape, data } = weights.get(key)!;
+      return [key, { shape, data: finish(data) }];
+    }),
+  );
+}
+
+/** Rounds every weight once to float32. What is float32 already is shared. */
 export function roundWeights(weights: Weights): Weights<Float32Array> {
-  return new Map([...weights].map(([key, { shape, data }]) => [key, { shape, data: toFloat32Array(data) }]));
+  return new Map([...weights].map(([key, tensor]) => [key, toFloat32(tensor)]));
 }
 
-function asFloat64Array(values: ArrayLike<number>): Float64Array {
-  return values instanceof Float64Array ? values : Float64Array.from(values);
-}
-
-function toFloat32Array(data: Float32Array | Float64Array): Float32Array {
+function toFloat32Array(data: FloatArray): Float32Array {
   return data instanceof Float32Array ? data : new Float32Array(data);
 }

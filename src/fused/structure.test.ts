@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { NetworkBuilder } from '../network/builder.ts';
 import type { Network, Node } from '../network/ops.ts';
+import { buildRepMlpNet, completeRepMlpNetConfig } from '../reference/repmlpnet.ts';
 import { buildRepVit, completeRepVitConfig } from '../reference/repvit.ts';
+import { type DeployForm, deployForms, fuseTo } from './forms.ts';
 import { type Fusion, fuse, rules } from './fuse.ts';
 import { checkStructure } from './structure.ts';
 
@@ -94,4 +97,68 @@ describe('checkStructure', () => {
     const [deploy, reference] = [fusion.network.nodes.length + more.length, fusion.reference.nodes.length];
     expect(problems).toContain(`the deploy form has ${deploy} nodes, more than the reference's ${reference}`);
   });
+});
+
+function repmlpnet(): Network {
+  const config = completeRepMlpNetConfig({
+    channels: [4],
+    hs: [3],
+    ws: [2],
+    num_blocks: [1],
+    sharesets_nums: [2],
+    reparam_conv_k: [1, 3],
+  });
+  return buildRepMlpNet(config, { batch: 1, height: 12, width: 16 });
+}
+
+describe.each(deployForms(repmlpnet()))('RepMLPNet, $name', (form: DeployForm) => {
+  const fused = (...left: readonly string[]) =>
+    fuseTo({ ...form, rules: form.rules.filter(({ name }) => !left.includes(name)) }, repmlpnet());
+
+  test('has nothing left, and counts all that it looks at', () => {
+    const fusion = fused();
+    const keys = fusion.network.nodes.flatMap(({ weights }) => Object.values(weights));
+    expect(checkStructure(fusion)).toEqual({
+      problems: [],
+      checked: fusion.reference.nodes.length + fusion.network.nodes.length + keys.length,
+    });
+  });
+
+  const block = 'stages.0.0.repmlp_block';
+  const expected: readonly (readonly [left: string, form: DeployForm['name'] | 'both', problem: string])[] = [
+    ['set-linear-batch-norm', 'both', `${block}.fc3_bn is a batch norm that was not folded`],
+    ['locality-injection', 'both', `${block}.add still sums parallel affine branches`],
+    ['conv-batch-norm', 'deploy', 'conv_embedding.bn is a batch norm that was not folded'],
+    ['batch-norm-conv', 'deploy', 'stages.0.0.prebn2 is a batch norm that was not folded'],
+    ['batch-norm-pool', 'deploy', 'head_norm is a batch norm that was not folded'],
+    ['window-linear', 'deploy', 'stages.0.0.prebn1 is a batch norm that was not folded'],
+    ['batch-norm-window-linear', 'deploy', 'stages.0.0.prebn1 is a batch norm that was not folded'],
+  ];
+  test.each(expected.filter(([, of]) => of === 'both' || of === form.name))(
+    'sees that %s was left out',
+    (left, _form, problem) => {
+      expect(checkStructure(fused(left)).problems).toContain(problem);
+    },
+  );
+
+  test('keeps the batch norms that are its own, and no other', () => {
+    const fusion = fused();
+    const norms = fusion.network.nodes.filter(({ op }) => op.kind === 'batchNorm').map(({ name }) => name);
+    expect(norms.length).toBe(form.name === 'deploy' ? 0 : 6);
+    expect(checkStructure({ ...fusion, keeps: () => false }).problems).toEqual(
+      norms.map((name) => `${name} is a batch norm that was not folded`),
+    );
+  });
+});
+
+test('a layer over windows beside one convolution of them is a parallel branch', () => {
+  const builder = new NetworkBuilder('parallel');
+  const x = builder.input('input', [4, 2, 3, 5]);
+  const fixed = { kind: 'conv2d', stride: [1, 1], padding: [1, 1], dilation: [1, 1], groups: 2, bias: true } as const;
+  const branches = [
+    builder.add('fc3', { kind: 'setLinear', bias: true }, [x]),
+    builder.add('conv', { ...fixed, kernel: [3, 3], outChannels: 2 }, [x]),
+  ];
+  const network = builder.build(builder.add('add', { kind: 'add' }, branches));
+  expect(checkStructure(fuse(network, [])).problems).toEqual(['add still sums parallel affine branches']);
 });

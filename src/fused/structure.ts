@@ -1,5 +1,5 @@
 import { nodesByName } from '../network/graph.ts';
-import type { Network, OpKind } from '../network/ops.ts';
+import { isKind, type Network, type OpKind } from '../network/ops.ts';
 import type { Fusion } from './fuse.ts';
 
 /** What the structure tier found. */
@@ -11,12 +11,23 @@ export interface StructureReport {
 }
 
 /** Ops that are affine maps of their inputs: two parallel ones under a sum could have been one. */
-const AFFINE: ReadonlySet<OpKind> = new Set(['conv2d', 'batchNorm', 'linear', 'add', 'scale', 'globalAvgPool']);
+const AFFINE: ReadonlySet<OpKind> = new Set([
+  'conv2d',
+  'batchNorm',
+  'linear',
+  'add',
+  'scale',
+  'globalAvgPool',
+  'partition',
+  'departition',
+  'setLinear',
+  'windowLinear',
+]);
 
 /** Did it really fuse? Equivalence alone cannot tell: a network that was not fused at all passes it. */
 export function checkStructure(fusion: Fusion): StructureReport {
   const { reference, network } = fusion;
-  const problems = [...leftOver(network), ...unaccounted(fusion), ...duplicateKeys(network)];
+  const problems = [...leftOver(fusion), ...unaccounted(fusion), ...unusedKeys(fusion), ...duplicateKeys(network)];
   if (network.nodes.length > reference.nodes.length) {
     problems.push(
       `the deploy form has ${network.nodes.length} nodes, more than the reference's ${reference.nodes.length}`,
@@ -27,7 +38,7 @@ export function checkStructure(fusion: Fusion): StructureReport {
 }
 
 /** Batch norms, and sums of parallel affine branches, that are still there. */
-function leftOver(network: Network): string[] {
+function leftOver({ network, keeps }: Fusion): string[] {
   const nodes = nodesByName(network);
   const ancestors = (name: string, found: Set<string>): Set<string> => {
     const node = nodes.get(name);
@@ -37,7 +48,7 @@ function leftOver(network: Network): string[] {
     return found;
   };
   return network.nodes.flatMap((node) => {
-    if (node.op.kind === 'batchNorm') return [`${node.name} is a batch norm that was not folded`];
+    if (isKind(node, 'batchNorm')) return keeps(node) ? [] : [`${node.name} is a batch norm that was not folded`];
     if (node.op.kind !== 'add') return [];
     const seen = new Set<string>();
     for (const input of node.inputs) {
@@ -49,14 +60,34 @@ function leftOver(network: Network): string[] {
   });
 }
 
-/** Reference nodes that are in no region and not kept, or in more than one; and keys that nobody or two nodes consume. */
+/** Reference nodes that are in no region and not kept, or in more than one. */
 function unaccounted({ reference, network, regions }: Fusion): string[] {
   const uses = new Map<string, number>(reference.nodes.map(({ name }) => [name, 0]));
   const count = (name: string) => uses.set(name, (uses.get(name) ?? 0) + 1);
-  const fused = new Set(regions.map(({ deploy }) => deploy));
+  const fused = new Set(regions.flatMap(({ deploy, inner }) => [deploy, ...inner]));
   for (const region of regions) region.reference.forEach(count);
   for (const { name } of network.nodes) if (!fused.has(name)) count(name);
-  return [...uses].flatMap(([name, used]) => (used === 1 ? [] : [`${name} is consumed ${used} times, not once`]));
+  // A batch norm that several nodes read is folded for each of them.
+  const shared = new Set(regions.flatMap((region) => region.shared));
+  return [...uses].flatMap(([name, used]) =>
+    used === 1 || (used > 1 && shared.has(name)) ? [] : [`${name} is consumed ${used} times, not once`],
+  );
+}
+
+/** Reference weights that no rule has used up and no node of the deploy form holds, or that both have. */
+function unusedKeys({ reference, network, steps, regions }: Fusion): string[] {
+  const fused = new Set(regions.map(({ deploy }) => deploy));
+  const kept = network.nodes.filter(({ name }) => !fused.has(name)).flatMap(({ weights }) => Object.values(weights));
+  const made = new Set<string>();
+  const uses = new Map(reference.nodes.flatMap(({ weights }) => Object.values(weights)).map((key) => [key, 0]));
+  const count = (key: string) => uses.set(key, (uses.get(key) ?? 0) + 1);
+  for (const { consumed, produced } of steps) {
+    // A rule may make a weight under a name that a consumed one had: from then on the name is the new one's.
+    for (const key of consumed) if (!made.delete(key)) count(key);
+    for (const [, key] of produced) made.add(key);
+  }
+  kept.forEach(count);
+  return [...uses].flatMap(([key, used]) => (used === 1 ? [] : [`${key} is consumed ${used} times, not once`]));
 }
 
 function duplicateKeys(network: Network): string[] {

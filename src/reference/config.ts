@@ -3,8 +3,10 @@ import { basename } from 'node:path';
 import type { ErrorObject } from 'ajv';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
-import { buildRepVit, completeRepVitConfig, type InputSize, type RepVitConfig } from './repvit.ts';
-import { type ModelConfig, variants } from './variants.ts';
+import { families, familyNamed, familyOf, type ModelConfig } from './families.ts';
+import type { ConfigSchema, Family } from './family.ts';
+import type { InputSize } from './size.ts';
+import { variants } from './variants.ts';
 
 /** A network to work on: a published one, or a user's own. */
 export interface Model {
@@ -15,23 +17,15 @@ export interface Model {
   readonly resolution: number;
 }
 
-/** Resolution of a network that names none: timm's default `img_size`. */
-const DEFAULT_RESOLUTION = 224;
-
 /** Stands for every published network in a list of models. */
 export const ALL = 'all';
 
-type Build = (config: ModelConfig, size: InputSize, name?: string) => Network;
-
-/** How to build each family: a new one is one more line. */
-const families: Readonly<Record<ModelConfig['family'], Build>> = { repvit: buildRepVit };
-
 /**
- * The train-form network of the config on an input [batch, in_chans, height, width].
+ * The train-form network of the config on an input [batch, channels, height, width].
  * @throws InputError where the batch or the size does not fit the network
  */
 export function buildNetwork(config: ModelConfig, size: InputSize, name?: string): Network {
-  return families[config.family](config, size, name);
+  return familyOf(config).build(config, size, name);
 }
 
 /** The candidate nearest to a mistyped word, by Levenshtein distance. */
@@ -54,72 +48,73 @@ function fieldOf(instancePath: string): string {
 const relations: Readonly<Record<string, string>> = { '>=': 'at least', '<=': 'at most', '>': 'more than' };
 
 /** What ajv found, as one sentence: field, value, limit. */
-async function explain(error: ErrorObject, fields: readonly string[]): Promise<string> {
-  const { keyword, params, data } = error;
-  const field = fieldOf(error.instancePath);
-  const what = `${field === '' ? 'the config' : field} is ${show(data)}`;
+async function explain(
+  { keyword, params, data, instancePath, parentSchema }: ErrorObject,
+  { required, properties }: ConfigSchema,
+  synonyms: Family<ModelConfig>['synonyms'],
+): Promise<string> {
+  const field = fieldOf(instancePath);
+  const what = `${field} is ${show(data)}`;
   switch (keyword) {
     case 'required':
-      return `${params.missingProperty} is missing; a config needs family, embed_dim and depth`;
+      return `${params.missingProperty} is missing; a config needs ${required.join(', ')}`;
     case 'additionalProperties': {
       const unknown: string = params.additionalProperty;
-      return `unknown field ${show(unknown)}; did you mean ${await nearest(unknown, fields)}? The fields are ${fields.join(', ')}`;
+      const fields = Object.keys(properties);
+      const meant = synonyms[unknown] ?? (await nearest(unknown, fields));
+      return `unknown field ${show(unknown)}; did you mean ${meant}? The fields are ${fields.join(', ')}`;
     }
-    case 'enum':
-      return `${what}; it must be one of ${params.allowedValues.join(', ')}`;
     case 'type':
-      return `${what}; it must be ${params.type === 'integer' ? 'a whole number' : `of type ${params.type}`}`;
+      return `${what}; it must be ${params.type === 'integer' ? 'a whole number' : `of type ${[params.type].flat().join(' or ')}`}`;
     case 'not':
       return `${what}; it must be odd, so that the padding is symmetric`;
+    case 'uniqueItems':
+      return `${what}; each number may stand there once`;
     case 'minItems':
-      return `${field} is empty; one number for each stage is needed`;
     case 'maxItems':
-      return `${field} has more than ${params.limit} stages; ${params.limit} is the limit`;
+      if (parentSchema?.minItems === parentSchema?.maxItems) return `${what}; it must have ${params.limit} numbers`;
+      return keyword === 'minItems'
+        ? `${field} is empty; one number for each stage is needed`
+        : `${field} has more than ${params.limit} stages; ${params.limit} is the limit`;
     default:
       return `${what}; it must be ${relations[params.comparison]} ${params.limit}`;
   }
 }
 
-/** What no schema can say: limits between fields. */
-function checkRelations(config: RepVitConfig, subject: string): void {
-  const { embed_dim, depth, mlp_ratio } = config;
-  if (embed_dim.length !== depth.length) {
-    throw new InputError(
-      `${subject}: embed_dim has ${embed_dim.length} stages, depth has ${depth.length}; give both one number for each stage`,
-    );
+/** The family that a config names. */
+async function namedFamily(value: unknown, subject: string): Promise<Family<ModelConfig>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new InputError(`${subject}: the config is ${show(value)}; it must be of type object`);
   }
-  if (embed_dim[0] === 1) {
-    throw new InputError(`${subject}: embed_dim[0] is 1; the stem halves it, so it must be at least 2`);
-  }
-  const stage = embed_dim.findIndex((width) => !Number.isInteger(width * mlp_ratio));
-  const width = embed_dim[stage];
-  if (width !== undefined) {
-    throw new InputError(
-      `${subject}: mlp_ratio is ${mlp_ratio}, and times embed_dim[${stage}] = ${width} it gives a hidden width of ${width * mlp_ratio}; the product must be a whole number`,
-    );
-  }
+  const names = Object.keys(families);
+  if (!('family' in value))
+    throw new InputError(`${subject}: family is missing; it must be one of ${names.join(', ')}`);
+  const { family: name } = value;
+  const family = typeof name === 'string' ? familyNamed(name) : undefined;
+  if (family !== undefined) return family;
+  const hint = typeof name === 'string' ? `; did you mean ${await nearest(name.toLowerCase(), names)}?` : '';
+  throw new InputError(`${subject}: family is ${show(name)}; it must be one of ${names.join(', ')}${hint}`);
 }
 
 /**
- * Checks a config and fills in timm's defaults.
+ * Checks a config and fills in the defaults of its family's original.
  * @param subject what the messages call it: its path, say
  * @throws InputError naming the field, its value and the limit
  */
 export async function parseConfig(value: unknown, subject: string): Promise<ModelConfig> {
-  const [{ Ajv }, { default: schema }] = await Promise.all([
-    import('ajv'),
-    import('./config.schema.json', { with: { type: 'json' } }),
-  ]);
-  const validate = new Ajv({ verbose: true, allErrors: true }).compile<Partial<RepVitConfig>>(schema);
+  const family = await namedFamily(value, subject);
+  const [{ Ajv }, schema] = await Promise.all([import('ajv'), family.schema()]);
+  const ajv = new Ajv({ verbose: true, allErrors: true, allowUnionTypes: true });
+  const validate = ajv.compile<Partial<ModelConfig>>(schema);
   if (!validate(value)) {
     const errors = validate.errors ?? [];
     // A mistyped required field is also a missing one; the typing error is the one to name.
     const error = errors.find(({ keyword }) => keyword === 'additionalProperties') ?? errors[0];
     if (error === undefined) throw new Error('ajv refused a config without a reason');
-    throw new InputError(`${subject}: ${await explain(error, Object.keys(schema.properties))}`);
+    throw new InputError(`${subject}: ${await explain(error, schema, family.synonyms)}`);
   }
-  const config = completeRepVitConfig(value);
-  checkRelations(config, subject);
+  const config = family.complete(value);
+  family.check(config, subject);
   return config;
 }
 
@@ -151,11 +146,8 @@ export async function loadConfig(path: string): Promise<ModelConfig> {
  */
 export async function resolveModel(nameOrPath: string): Promise<Model> {
   if (nameOrPath.endsWith('.json')) {
-    return {
-      name: basename(nameOrPath, '.json'),
-      config: await loadConfig(nameOrPath),
-      resolution: DEFAULT_RESOLUTION,
-    };
+    const config = await loadConfig(nameOrPath);
+    return { name: basename(nameOrPath, '.json'), config, resolution: familyOf(config).resolution(config) };
   }
   const variant = variants.find(({ name }) => name === nameOrPath);
   if (variant === undefined) {

@@ -2,8 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { InputError } from '../network/errors.ts';
 import { nodesByName, weightShapesByKey } from '../network/graph.ts';
 import { isKind, type Network } from '../network/ops.ts';
-import { buildRepVit, completeRepVitConfig, type RepVitConfig, smallestSize } from './repvit.ts';
-import { variants } from './variants.ts';
+import { buildRepVit, completeRepVitConfig, type RepVitConfig, repVit, smallestSize } from './repvit.ts';
 
 const SIZE = { batch: 1, height: 64, width: 64 };
 
@@ -184,7 +183,7 @@ test('what a config leaves out has the defaults of timm', () => {
   });
 });
 
-test.each(variants)('$name builds at its resolution', ({ name, config, resolution }) => {
+test.each(repVit.variants)('$name builds at its resolution', ({ name, config, resolution }) => {
   const network = buildRepVit(config, { batch: 1, height: resolution, width: resolution }, name);
   expect(network.name).toBe(name);
   expect(shapeAt(network, network.output)).toEqual([1, config.num_classes]);

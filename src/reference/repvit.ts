@@ -5,6 +5,8 @@
 import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
+import { DEFAULT_RESOLUTION, type Family, type TrainForm, type Variant } from './family.ts';
+import type { InputSize } from './size.ts';
 
 /** timm's arguments of `RepVit`. */
 export interface RepVitConfig {
@@ -23,13 +25,6 @@ export interface RepVitConfig {
   readonly distillation: boolean;
   /** RepVGGDW with two ConvNorms and no outer BN (M1, M2, M3). */
   readonly legacy: boolean;
-}
-
-/** Size of the input batch [N, C, H, W], without its channels. */
-export interface InputSize {
-  readonly batch: number;
-  readonly height: number;
-  readonly width: number;
 }
 
 /** timm's defaults, for what a config leaves out. */
@@ -211,3 +206,95 @@ export function buildRepVit(config: RepVitConfig, size: InputSize, name = 'repvi
   });
   return layers.builder.build(layers.head('head', x));
 }
+
+/** Limits between fields. */
+function checkConfig({ embed_dim, depth, mlp_ratio }: RepVitConfig, subject: string): void {
+  if (embed_dim.length !== depth.length) {
+    throw new InputError(
+      `${subject}: embed_dim has ${embed_dim.length} stages, depth has ${depth.length}; give both one number for each stage`,
+    );
+  }
+  if (embed_dim[0] === 1) {
+    throw new InputError(`${subject}: embed_dim[0] is 1; the stem halves it, so it must be at least 2`);
+  }
+  const stage = embed_dim.findIndex((width) => !Number.isInteger(width * mlp_ratio));
+  const width = embed_dim[stage];
+  if (width !== undefined) {
+    throw new InputError(
+      `${subject}: mlp_ratio is ${mlp_ratio}, and times embed_dim[${stage}] = ${width} it gives a hidden width of ${width * mlp_ratio}; the product must be a whole number`,
+    );
+  }
+}
+
+/** RepVGGDW with an outer BN (current), or with two ConvNorms (legacy). */
+function flavourOf({ legacy }: RepVitConfig): string {
+  return legacy ? 'legacy' : 'current';
+}
+
+/** With two heads, where the network has them, and with one. */
+function trainForms(
+  config: RepVitConfig,
+  suffix: string,
+): readonly [TrainForm<RepVitConfig>, ...TrainForm<RepVitConfig>[]] {
+  const flavour = flavourOf(config);
+  const one = {
+    config: { ...config, distillation: false },
+    heads: 1,
+    flavour,
+    title: `train with one head${suffix}`,
+  } as const;
+  return config.distillation ? [{ config, heads: 2, flavour, title: `train with two heads${suffix}` }, one] : [one];
+}
+
+/** Some official training logs count the other RepVGGDW. */
+function otherForms(config: RepVitConfig): readonly TrainForm<RepVitConfig>[] {
+  const other = { ...config, legacy: !config.legacy };
+  return trainForms(other, `, ${flavourOf(other)} RepVGGDW`);
+}
+
+function variant(
+  name: string,
+  embed_dim: readonly number[],
+  depth: readonly number[],
+  rest: Partial<RepVitConfig> = {},
+  resolution = DEFAULT_RESOLUTION,
+): Variant<RepVitConfig> {
+  const config = completeRepVitConfig({ embed_dim, depth, ...rest });
+  const classes = `${config.num_classes} classes, ${config.distillation ? 'two heads' : 'one head'}`;
+  return { name, config, resolution, description: `RepViT, ${flavourOf(config)} RepVGGDW, ${classes}` };
+}
+
+/** The CIFAR-100 reproduction has no teacher, so one head. */
+const CIFAR100 = { num_classes: 100, distillation: false } as const;
+const CIFAR_RESOLUTION = 32;
+
+export const repVit: Family<RepVitConfig> = {
+  schema: async () => (await import('./repvit.schema.json', { with: { type: 'json' } })).default,
+  synonyms: { channels: 'embed_dim', num_blocks: 'depth' },
+  complete: completeRepVitConfig,
+  check: checkConfig,
+  resolution: () => DEFAULT_RESOLUTION,
+  build: buildRepVit,
+  traits: (config) => ({
+    widths: config.embed_dim.join(','),
+    depths: config.depth.join(','),
+    RepVGGDW: flavourOf(config),
+    heads: `${config.distillation ? 2 : 1}x${config.num_classes}`,
+  }),
+  ownForms: (config) => trainForms(config, ''),
+  otherForms,
+  // Name, widths, depths.
+  variants: [
+    variant('repvit_m0_6', [40, 80, 160, 320], [1, 1, 8, 1]),
+    variant('repvit_m0_9', [48, 96, 192, 384], [2, 2, 14, 2]),
+    variant('repvit_m1_0', [56, 112, 224, 448], [2, 2, 14, 2]),
+    variant('repvit_m1_1', [64, 128, 256, 512], [2, 2, 12, 2]),
+    variant('repvit_m1_5', [64, 128, 256, 512], [4, 4, 24, 4]),
+    variant('repvit_m2_3', [80, 160, 320, 640], [6, 6, 34, 2]),
+    variant('repvit_m1', [48, 96, 192, 384], [2, 2, 14, 2], { legacy: true }),
+    variant('repvit_m2', [64, 128, 256, 512], [2, 2, 12, 2], { legacy: true }),
+    variant('repvit_m3', [64, 128, 256, 512], [4, 4, 18, 2], { legacy: true }),
+    variant('repvit_m0_9_cifar100', [48, 96, 192, 384], [2, 2, 14, 2], CIFAR100, CIFAR_RESOLUTION),
+    variant('repvit_m2_3_cifar100', [80, 160, 320, 640], [6, 6, 34, 2], CIFAR100, CIFAR_RESOLUTION),
+  ],
+};

@@ -44,13 +44,13 @@ describe('checkWeights', () => {
     expect(messageOf(given)).toBe(
       [
         'm.safetensors: these are not weights of tiny; give its own checkpoint, or the config it was trained with',
-        '1 keys missing:',
+        '1 key missing:',
         '  stem.conv1.c.weight [4, 3, 3, 3]',
-        '1 keys that the network does not have:',
+        '1 key that the network does not have:',
         '  stem.conv3.c.weight [1]',
-        '1 keys of another shape:',
+        '1 key of another shape:',
         '  head.head.l.bias [1, 5], needed [5]',
-        '1 negative variances, which must be at least 0:',
+        '1 key with a negative variance, which must be at least 0:',
         '  stem.conv1.bn.running_var -2 at index 2',
       ].join('\n'),
     );

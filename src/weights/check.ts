@@ -6,7 +6,7 @@ import { isStepCounter } from './safetensors.ts';
 
 function list(what: string, keys: readonly string[]): readonly string[] {
   if (keys.length === 0) return [];
-  return [`${keys.length} ${what}:`, ...keys.map((key) => `  ${key}`)];
+  return [`${keys.length} ${keys.length === 1 ? 'key' : 'keys'} ${what}:`, ...keys.map((key) => `  ${key}`)];
 }
 
 /**
@@ -34,10 +34,10 @@ export function checkWeights(network: Network, weights: Weights, subject: string
   });
 
   const problems = [
-    ...list('keys missing', missing),
-    ...list('keys that the network does not have', extra),
-    ...list('keys of another shape', misshapen),
-    ...list('negative variances, which must be at least 0', negative),
+    ...list('missing', missing),
+    ...list('that the network does not have', extra),
+    ...list('of another shape', misshapen),
+    ...list('with a negative variance, which must be at least 0', negative),
   ];
   if (problems.length > 0) {
     throw new InputError(

@@ -4,6 +4,7 @@ import { InputError } from '../network/errors.ts';
 import { weightShapesByKey } from '../network/graph.ts';
 import type { Network, Node } from '../network/ops.ts';
 import type { FloatArray, Tensor, Weights } from '../network/tensor.ts';
+import { buildNetwork } from '../reference/config.ts';
 import { buildRepVit, completeRepVitConfig } from '../reference/repvit.ts';
 import { variants } from '../reference/variants.ts';
 import { randomInput, randomWeights } from './random.ts';
@@ -155,7 +156,7 @@ describe('with these weights, logits feel stage 0', () => {
   it.each(['repvit_m0_9', 'repvit_m2_3', 'repvit_m3'])('of %s', async (name) => {
     const variant = variants.find((candidate) => candidate.name === name);
     if (variant === undefined) throw new Error(`${name} is not a variant`);
-    const network = buildRepVit(variant.config, { batch: 1, height: 64, width: 64 }, name);
+    const network = buildNetwork(variant.config, { batch: 1, height: 64, width: 64 }, name);
     const weights = randomWeights(network, 1);
     const input = randomInput([1, 3, 64, 64], 1);
     const clean = await logits(network, weights, input);

@@ -83,8 +83,8 @@ describe('parseSafetensors refuses', () => {
     ['a negative offset', fileOf(entry({ data_offsets: [-8, 0] }), 8), 'data_offsets [-8,0]; [begin, end] is needed'],
     ['reversed offsets', fileOf(entry({ data_offsets: [8, 0] }), 8), 'data_offsets [8, 0] are reversed'],
     ['too few bytes', fileOf(entry({ data_offsets: [0, 4] }), 4), 'hold 4 bytes; F32 of shape [2] needs 8'],
-    ['overlapping tensors', fileOf(two([0, 8], [4, 12]), 12), '"b": data_offsets [4, 12] overlap another tensor'],
-    ['a tensor twice', fileOf(two([0, 8], [0, 8]), 8), '"b": data_offsets [0, 8] overlap another tensor'],
+    ['overlapping tensors', fileOf(two([0, 8], [4, 12]), 12), '"b": data_offsets [4, 12] overlap tensor "a"'],
+    ['a tensor twice', fileOf(two([0, 8], [0, 8]), 8), '"b": data_offsets [0, 8] overlap tensor "a"'],
     [
       'a hole between tensors',
       fileOf(two([0, 8], [12, 20]), 20),

@@ -226,28 +226,35 @@ function isCountArray(value: unknown): value is readonly number[] {
   return Array.isArray(value) && value.every((count) => Number.isSafeInteger(count) && count >= 0);
 }
 
-/** The tensors must tile the data: no overlap, no hole, nothing behind the last. */
+/** The tensors must tile the data: each inside it, no overlap, no hole, nothing behind the last. */
 function checkLayout(entries: readonly Entry[], dataBytes: number, subject: string): void {
-  let filled = 0;
-  for (const { name, begin, end } of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
-    const where = `${subject}: tensor ${JSON.stringify(name)}`;
-    if (begin < filled) {
-      throw new InputError(
-        `${where}: data_offsets [${begin}, ${end}] overlap another tensor, which ends at ${filled}; write the file again`,
-      );
-    }
-    if (begin > filled) {
-      throw new InputError(
-        `${where}: data_offsets [${begin}, ${end}] leave a hole from byte ${filled}; the format forbids it, so write the file again`,
-      );
-    }
-    if (end > dataBytes) {
-      throw new InputError(
-        `${where}: data_offsets [${begin}, ${end}] reach beyond the ${dataBytes} bytes of data; the file is truncated, so copy it again`,
-      );
-    }
-    filled = end;
+  const where = ({ name, begin, end }: Entry) =>
+    `${subject}: tensor ${JSON.stringify(name)}: data_offsets [${begin}, ${end}]`;
+  const outside = entries.find(({ end }) => end > dataBytes);
+  if (outside !== undefined) {
+    throw new InputError(
+      `${where(outside)} reach beyond the ${dataBytes} bytes of data; the file is truncated or damaged, so copy it again`,
+    );
   }
+  const inOrder = entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end);
+  const pairs = inOrder.slice(1).map((entry, index) => [inOrder[index]!, entry] as const);
+  const overlap = pairs.find(([before, entry]) => entry.begin < before.end);
+  if (overlap !== undefined) {
+    const [before, entry] = overlap;
+    throw new InputError(
+      `${where(entry)} overlap tensor ${JSON.stringify(before.name)}, which ends at ${before.end}; write the file again`,
+    );
+  }
+  const hole = [[undefined, inOrder[0]] as const, ...pairs].find(
+    ([before, entry]) => entry !== undefined && entry.begin > (before?.end ?? 0),
+  );
+  if (hole?.[1] !== undefined) {
+    const from = hole[0]?.end ?? 0;
+    throw new InputError(
+      `${where(hole[1])} leave a hole from byte ${from}; the format forbids it, so write the file again`,
+    );
+  }
+  const filled = inOrder.at(-1)?.end ?? 0;
   if (filled < dataBytes) {
     throw new InputError(
       `${subject}: ${dataBytes - filled} bytes behind the last tensor, which ends at ${filled}; the format forbids it, so write the file again`,

@@ -1,6 +1,6 @@
 import { isKind, type Node } from '../../network/ops.ts';
 import type { Field } from '../field.ts';
-import { keyOf, type Rule, type Values } from '../rule.ts';
+import { keyOf, type OwnValues, type Rule, type Values } from '../rule.ts';
 
 /**
  * factor * (linear1(x) + linear2(x) + ...) = linear'(x): the classifier's two heads (distillation) into one.
@@ -20,9 +20,10 @@ export const averageHeads: Rule = {
     const hasBias = heads.some((head) => head.op.bias);
     return {
       replaced: [...new Set(heads), sum, last],
+      carrier: first,
       op: { ...first.op, bias: hasBias },
       inputs: first.inputs,
-      weights: (field, read) => {
+      weights: (field, { read }) => {
         const factor = field.of(last.op.factor);
         const weight = scaledSum(
           field,
@@ -38,7 +39,7 @@ export const averageHeads: Rule = {
 };
 
 /** factor * (a + b + ...), element by element. */
-function scaledSum<T>(field: Field<T>, factor: T, terms: readonly Values<T>[]): Values<T> {
+function scaledSum<T>(field: Field<T>, factor: T, terms: readonly Values<T>[]): OwnValues<T> {
   const [first, ...rest] = terms;
   const sum = field.array(first!.length);
   for (let i = 0; i < sum.length; i++) {

@@ -1,6 +1,6 @@
 import { isKind } from '../../network/ops.ts';
 import { keyOf, type Rule } from '../rule.ts';
-import { batchNormAffine } from './batch-norm.ts';
+import { batchNormAffine, foldInputAffine } from './batch-norm.ts';
 
 /**
  * linear(bn(x)) = linear'(x): column i of the weight times the BN's factor i; bias' = weight * shift + bias.
@@ -12,26 +12,16 @@ export const batchNormLinear: Rule = {
     const norm = graph.node(last.inputs[0]!);
     if (!isKind(norm, 'batchNorm')) return undefined;
     return {
-      replaced: [norm, last],
+      replaced: [last],
+      shared: [norm],
+      carrier: last,
       op: { ...last.op, bias: true },
       inputs: norm.inputs,
-      weights: (field, read) => {
-        const { factor, shift } = batchNormAffine(field, norm, read);
-        const matrix = read(keyOf(last, 'weight'));
-        const linearBias = last.op.bias ? read(keyOf(last, 'bias')) : undefined;
-        const features = factor.length;
-        const weight = field.array(matrix.length);
-        const bias = field.array(last.op.outFeatures);
-        for (let o = 0; o < bias.length; o++) {
-          let total = linearBias === undefined ? field.of(0) : linearBias[o]!;
-          for (let i = 0; i < features; i++) {
-            const entry = matrix[o * features + i]!;
-            weight[o * features + i] = field.mul(entry, factor[i]!);
-            total = field.add(total, field.mul(entry, shift[i]!));
-          }
-          bias[o] = total;
-        }
-        return { weight, bias };
+      weights: (field, source) => {
+        const weight = source.take(keyOf(last, 'weight'));
+        const bias = last.op.bias ? source.read(keyOf(last, 'bias')) : undefined;
+        const layer = { weight, bias, outputs: last.op.outFeatures, groups: 1, taps: 1 };
+        return foldInputAffine(field, layer, batchNormAffine(field, norm, source));
       },
     };
   },

@@ -1,6 +1,6 @@
 import type { Node } from '../../network/ops.ts';
 import type { Field } from '../field.ts';
-import { keyOf, type Values } from '../rule.ts';
+import { keyOf, type OwnValues, type Source, type Values } from '../rule.ts';
 
 /**
  * An eval-mode batch norm as factor * x + shift per channel: factor = gamma / sqrt(var + eps),
@@ -9,8 +9,8 @@ import { keyOf, type Values } from '../rule.ts';
 export function batchNormAffine<T>(
   field: Field<T>,
   node: Node<'batchNorm'>,
-  read: (key: string) => Values<T>,
-): { readonly factor: Values<T>; readonly shift: Values<T> } {
+  { read }: Source<T>,
+): { readonly factor: OwnValues<T>; readonly shift: OwnValues<T> } {
   const gamma = read(keyOf(node, 'weight'));
   const beta = read(keyOf(node, 'bias'));
   const mean = read(keyOf(node, 'running_mean'));
@@ -23,4 +23,41 @@ export function batchNormAffine<T>(
     shift[c] = field.sub(beta[c]!, field.mul(mean[c]!, factor[c]!));
   }
   return { factor, shift };
+}
+
+/** A layer that is linear in its input: weight [O, I/groups, ...taps], bias [O] or none. */
+export interface LinearLayer<T> {
+  readonly weight: OwnValues<T>;
+  readonly bias: Values<T> | undefined;
+  readonly outputs: number;
+  readonly groups: number;
+  /** Taps of one input channel. */
+  readonly taps: number;
+}
+
+/**
+ * layer(factor * x + shift): the weights of input channel i times factor i; bias' = bias + weight * shift. Writes to the
+ * layer's weight.
+ */
+export function foldInputAffine<T>(
+  field: Field<T>,
+  { weight, bias, outputs, groups, taps }: LinearLayer<T>,
+  { factor, shift }: { readonly factor: Values<T>; readonly shift: Values<T> },
+): { readonly weight: OwnValues<T>; readonly bias: OwnValues<T> } {
+  const inputs = weight.length / (outputs * taps);
+  const sums = field.array(outputs);
+  for (let o = 0; o < outputs; o++) {
+    const first = Math.floor(o / (outputs / groups)) * inputs;
+    let total: T = bias === undefined ? field.of(0) : bias[o]!;
+    for (let i = 0; i < inputs; i++) {
+      const f = factor[first + i]!;
+      const s = shift[first + i]!;
+      for (let tap = (o * inputs + i) * taps; tap < (o * inputs + i + 1) * taps; tap++) {
+        total = field.add(total, field.mul(weight[tap]!, s));
+        weight[tap] = field.mul(weight[tap]!, f);
+      }
+    }
+    sums[o] = total;
+  }
+  return { weight, bias: sums };
 }

@@ -14,15 +14,16 @@ export const convBatchNorm: Rule = {
     if (!isKind(conv, 'conv2d')) return undefined;
     return {
       replaced: [conv, last],
+      carrier: conv,
       op: { ...conv.op, bias: true },
       inputs: conv.inputs,
-      weights: (field, read) => {
-        const { factor, shift } = batchNormAffine(field, last, read);
-        const kernel = read(keyOf(conv, 'weight'));
+      weights: (field, source) => {
+        const { factor, shift } = batchNormAffine(field, last, source);
+        const kernel = source.read(keyOf(conv, 'weight'));
         const taps = kernel.length / factor.length;
         const weight = field.array(kernel.length);
         const bias = field.array(factor.length);
-        const convBias = conv.op.bias ? read(keyOf(conv, 'bias')) : undefined;
+        const convBias = conv.op.bias ? source.read(keyOf(conv, 'bias')) : undefined;
         for (let o = 0; o < factor.length; o++) {
           const f = factor[o]!;
           for (let i = o * taps; i < (o + 1) * taps; i++) weight[i] = field.mul(kernel[i]!, f);

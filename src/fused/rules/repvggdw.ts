@@ -4,7 +4,7 @@ import { keyOf, type Rule } from '../rule.ts';
 type Conv = Node<'conv2d'>;
 
 /** A depthwise convolution of `source` that leaves the map's size: its kernel has a centre, where a 1x1 would lie. */
-function isBranch(node: Node, source: string, channels: number): boolean {
+export function isBranch(node: Node, source: string, channels: number): boolean {
   if (!isKind(node, 'conv2d') || node.inputs[0] !== source) return false;
   const { op } = node;
   const axes = [0, 1] as const;
@@ -47,9 +47,10 @@ export const repVggDw: Rule = {
     const hasBias = convs.some((branch) => branch.op.bias);
     return {
       replaced: [...new Set(convs), last],
+      carrier: conv,
       op: { ...conv.op, kernel, padding: [(kernel[0] - 1) / 2, (kernel[1] - 1) / 2], dilation: [1, 1], bias: hasBias },
       inputs: [source],
-      weights: (field, read) => {
+      weights: (field, { read }) => {
         const [height, width] = kernel;
         const weight = field.array(channels * height * width);
         const bias = field.array(channels);

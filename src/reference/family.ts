@@ -1,0 +1,62 @@
+import type { Network } from '../network/ops.ts';
+import type { InputSize } from './size.ts';
+
+/** A published network. */
+export interface Variant<Config> {
+  /** timm's name where timm has it. */
+  readonly name: string;
+  readonly config: Config;
+  /** Height and width that it was published at. */
+  readonly resolution: number;
+  readonly description: string;
+}
+
+/** A train form that a published figure may describe. */
+export interface TrainForm<Config> {
+  readonly config: Config;
+  /** Classification heads. */
+  readonly heads: 1 | 2;
+  /** Which of the family's kinds of block, in a word; null where it has only one. */
+  readonly flavour: string | null;
+  /** What a sentence calls the form. */
+  readonly title: string;
+}
+
+/** What is used of a family's JSON Schema beside the validation itself. */
+export interface ConfigSchema {
+  readonly required: readonly string[];
+  readonly properties: Readonly<Record<string, object>>;
+}
+
+/** All that the rest of fuseproof needs to know of a family of networks. */
+export interface Family<Config> {
+  /** Of a config: all that can be said of one field at a time. Loaded when it is first needed. */
+  readonly schema: () => Promise<ConfigSchema>;
+  /** Fields as other libraries call them, where the spelling alone does not lead to ours. */
+  readonly synonyms: Readonly<Record<string, string>>;
+  /** Fills in the original's defaults. The fields given fit the schema. */
+  readonly complete: (given: Partial<Config>) => Config;
+  /**
+   * Limits between fields, which no schema can say.
+   * @throws InputError that begins with the subject and names the fields, their values and the limit
+   */
+  readonly check: (config: Config, subject: string) => void;
+  /** Height and width that a config of a user's own is taken at, in pixels. */
+  readonly resolution: (config: Config) => number;
+  /**
+   * The train-form network on an input [batch, channels, height, width]; its input node is `input`.
+   * @throws InputError where the batch or the size does not fit the network
+   */
+  readonly build: (config: Config, size: InputSize, name?: string) => Network;
+  /** What tells the networks of the family apart, title and value: the columns of a table. */
+  readonly traits: (config: Config) => Readonly<Record<string, string>>;
+  /** The train forms of the network itself: as configured, then simpler ones that were published beside it. */
+  readonly ownForms: (config: Config) => readonly [TrainForm<Config>, ...TrainForm<Config>[]];
+  /** Train forms of other flavours, which figures that are published for the network may describe. */
+  readonly otherForms: (config: Config) => readonly TrainForm<Config>[];
+  /** Every published network of the family. */
+  readonly variants: readonly Variant<Config>[];
+}
+
+/** Resolution of a network that names none: timm's default `img_size`. */
+export const DEFAULT_RESOLUTION = 224;
