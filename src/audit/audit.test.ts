@@ -2,14 +2,14 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type Model, parseConfig, resolveModel, resolveModels } from '../reference/config.ts';
 import { type AuditReport, audit } from './audit.ts';
 import { listModels } from './models.ts';
-import { figureValue, fits, publishedFigures } from './published.ts';
+import { type Form, figureValue, fits, publishedFigures } from './published.ts';
 
 let all: AuditReport;
 beforeAll(async () => {
   all = audit(await resolveModels(['all']));
 });
 
-function row(model: string, form: 'train' | 'deploy', heads: 1 | 2) {
+function row(model: string, form: Form['form'], heads: 1 | 2) {
   return all.rows.find((found) => found.model === model && found.form === form && found.heads === heads);
 }
 
@@ -27,11 +27,69 @@ function fitting(model: string, source: string, kind: string): readonly string[]
 }
 
 describe('rows', () => {
-  it('has train forms and the deploy form of all eleven', () => {
+  it('has the train forms and the deploy forms of all seventeen', () => {
     const forms = all.rows.map(({ model, form, heads }) => `${model} ${form} ${heads}`);
-    expect(forms.length).toBe(9 * 3 + 2 * 2);
+    expect(forms.length).toBe(9 * 3 + 2 * 2 + 6 * 3);
     expect(new Set(forms).size).toBe(forms.length);
     expect(row('repvit_m0_9_cifar100', 'train', 2)).toBe(undefined);
+    expect(forms.filter((form) => form.startsWith('repmlpnet_t224'))).toEqual([
+      'repmlpnet_t224 train 1',
+      'repmlpnet_t224 deploy-official 1',
+      'repmlpnet_t224 deploy 1',
+    ]);
+  });
+
+  // Parameters before and after the original's locality_injection(), and MACs in thousand millions.
+  it.each([
+    ['repmlpnet_t224', 38_293_608, 38_331_720, '2.808', '2.798'],
+    ['repmlpnet_t256', 58_687_848, 58_739_400, '4.258', '4.246'],
+    ['repmlpnet_b224', 68_242_712, 68_332_664, '6.676', '6.657'],
+    ['repmlpnet_b256', 96_447_512, 96_568_184, '9.640', '9.616'],
+    ['repmlpnet_d256', 86_887_648, 86_985_280, '8.636', '8.611'],
+    ['repmlpnet_l256', 117_641_560, 117_820_600, '11.609', '11.579'],
+  ])('%s: %d -> %d parameters, %s -> %s GMACs by locality injection', (model, trained, injected, ...giga) => {
+    const [train, official] = [row(model, 'train', 1)!, row(model, 'deploy-official', 1)!];
+    expect([train.parameters, official.parameters]).toEqual([trained, injected]);
+    expect([train.macs, official.macs].map((macs) => (macs / 1e9).toFixed(3))).toEqual(giga);
+  });
+
+  it('counts T224 exactly, as PyTorch does with convolutions and linear layers only', () => {
+    expect(row('repmlpnet_t224', 'train', 1)?.macs).toBe(2_807_987_200);
+    expect(row('repmlpnet_t224', 'deploy-official', 1)?.macs).toBe(2_798_453_760);
+  });
+
+  it.each(['t224', 't256', 'b224', 'b256', 'd256', 'l256'])(
+    'the complete deploy form of RepMLPNet %s has no BN and as many MACs, in fewer operations',
+    (size) => {
+      const [official, deploy] = [
+        row(`repmlpnet_${size}`, 'deploy-official', 1)!,
+        row(`repmlpnet_${size}`, 'deploy', 1)!,
+      ];
+      expect(official.buffers).toBeGreaterThan(0);
+      expect([deploy.buffers, deploy.macs, deploy.fvcore]).toEqual([0, official.macs, official.macs]);
+      expect(deploy.nodes).toBeLessThan(official.nodes);
+    },
+  );
+
+  it('completes T224 by bias and batch norms', () => {
+    // Units, and of each the width C, the share-sets S times the window's pixels P, the width R of the global perceptron.
+    const units = [
+      [2, 64, 1 * 56 * 56],
+      [2, 128, 4 * 28 * 28],
+      [6, 256, 16 * 14 * 14],
+      [2, 512, 128 * 7 * 7],
+    ] as const;
+    // Of the official form: gone are the affine parameters of prebn1, prebn2 and the BNs behind both FFN convolutions
+    // (4C and C); new are those convolutions' biases, and the scale, shift and row sums behind fc3.
+    const change = units.reduce(
+      (sum, [blocks, c, pixels]) => sum + blocks * (-2 * (c + c + 4 * c + c) + (4 * c + c) + (2 * c + pixels)),
+      0,
+    );
+    // The four embeddings' BNs become biases, head_norm goes into the head.
+    const embeddings = 64 + 128 + 256 + 512;
+    expect(row('repmlpnet_t224', 'deploy', 1)!.parameters).toBe(
+      row('repmlpnet_t224', 'deploy-official', 1)!.parameters + change - embeddings - 2 * 512,
+    );
   });
 
   // Parameters with two heads, of the deploy form, and MACs of the deploy form, as timm's models have them.
@@ -157,6 +215,43 @@ describe('published figures', () => {
     expect(fitting('repvit_m3', 'first RepViT', 'parameters')).toEqual(['deploy 1 legacy parameters']);
   });
 
+  it.each([
+    ['repmlpnet_t224', 'parameters', ['train 1 null parameters', 'deploy-official 1 null parameters']],
+    ['repmlpnet_t256', 'parameters', ['train 1 null parameters', 'deploy-official 1 null parameters']],
+    ['repmlpnet_b224', 'parameters', ['train 1 null parameters']],
+    ['repmlpnet_b256', 'parameters', []],
+    ['repmlpnet_d256', 'parameters', ['train 1 null parameters']],
+    ['repmlpnet_l256', 'parameters', []],
+    ['repmlpnet_t256', 'macs', ['deploy-official 1 null macs']],
+    ['repmlpnet_l256', 'macs', []],
+  ])('the README of RepMLP mixes forms: %s, %s', (model, kind, expected) => {
+    expect(fitting(model, 'DingXiaoH/RepMLP', kind)).toEqual(expected);
+  });
+
+  it.each(['t224', 'b224', 'b256', 'd256'])('the README of RepMLP counts the MACs of both forms of %s', (size) => {
+    expect(fitting(`repmlpnet_${size}`, 'DingXiaoH/RepMLP', 'macs')).toEqual(
+      expect.arrayContaining(['train 1 null macs', 'deploy-official 1 null macs']),
+    );
+  });
+
+  it('names the nearest count of a figure that fits no form of L256', () => {
+    const { nearest } = figure('repmlpnet_l256', 'DingXiaoH/RepMLP', 'macs');
+    expect(nearest).toMatchObject({ form: 'deploy-official', counting: 'macs', count: 11_579_010_048 });
+  });
+
+  it.each(['repmlpnet_b224', 'repmlpnet_b256'])('mmpretrain counts %s as trained, BN as fvcore does', (model) => {
+    expect(fitting(model, 'mmpretrain', 'parameters')).toEqual(['train 1 null parameters']);
+    expect(fitting(model, 'mmpretrain', 'macs')).toEqual(['train 1 null fvcore']);
+  });
+
+  it("holds no figure against a form that is fuseproof's own", () => {
+    const official = new Set(all.rows.filter(({ form }) => form === 'deploy-official').map(({ model }) => model));
+    const complete = all.rows.filter(({ model, form }) => form === 'deploy' && official.has(model));
+    expect(complete.map(({ published }) => published)).toEqual([[], [], [], [], [], []]);
+    const described = all.figures.filter(({ model }) => official.has(model)).flatMap(({ fits: found }) => found);
+    expect(new Set(described.map(({ form }) => form))).toEqual(new Set(['train', 'deploy-official']));
+  });
+
   it('the RDK X5 table is not what its export script counts', () => {
     const found = figure('repvit_m1_1', 'RDK X5', 'initialisers');
     expect(found.assumedCount).toBe(8_790_976);
@@ -192,6 +287,22 @@ describe('audit of other networks', () => {
     const { config } = await resolveModel('repvit_m0_9');
     const { figures } = await auditOf(config, 256);
     expect(new Set(figures.map(({ kind }) => kind))).toEqual(new Set(['parameters', 'initialisers']));
+  });
+
+  it('compares RepMLPNet at its own resolution, not at 224', async () => {
+    const { config } = await resolveModel('repmlpnet_t256');
+    const kinds = async (resolution: number) =>
+      (await auditOf(config, resolution)).figures.map(({ kind, resolution: at }) => [kind, at]);
+    expect(await kinds(256)).toEqual([
+      ['parameters', 256],
+      ['macs', 256],
+    ]);
+    expect(await kinds(512)).toEqual([['parameters', 256]]);
+  });
+
+  it('refuses a resolution that the windows of RepMLPNet do not divide', async () => {
+    const { config } = await resolveModel('repmlpnet_t256');
+    await expect(auditOf(config, 224)).rejects.toThrow('mine: height 224 gives stage 0 a map of height 56');
   });
 
   it('refuses a resolution that is too small', async () => {

@@ -1,17 +1,21 @@
 import { isDeepStrictEqual } from 'node:util';
-import { fuse } from '../fused/fuse.ts';
+import { deployForms, fuseTo } from '../fused/forms.ts';
 import { type Cost, cost } from '../interpreters/cost.ts';
 import type { Network } from '../network/ops.ts';
-import { buildNetwork, type Model } from '../reference/config.ts';
-import { type ModelConfig, variants } from '../reference/variants.ts';
+import type { Model } from '../reference/config.ts';
+import { familyOf, type ModelConfig } from '../reference/families.ts';
+import type { TrainForm } from '../reference/family.ts';
+import { variants } from '../reference/variants.ts';
 import { type Figure, type FigureKind, type Form, figureValue, fits, publishedFigures } from './published.ts';
 
-/** RepVGGDW with an outer BN (current), or with two ConvNorms (legacy). */
-export type Flavour = 'current' | 'legacy';
+/** The family's kind of block, where it has several: RepVGGDW with an outer BN (`current`), or with two ConvNorms (`legacy`). */
+type Flavour = TrainForm<ModelConfig>['flavour'];
 
 /** A way to count a form of the network under which a figure is right. */
 export interface Fit extends Form {
   readonly flavour: Flavour;
+  /** What a sentence calls the form. */
+  readonly title: string;
   /** The count of {@link Cost} that fits: MACs are counted in two ways. */
   readonly counting: keyof Cost;
   /** The exact count. */
@@ -40,6 +44,8 @@ export interface AuditRow extends Form, Cost {
 
 /** A published figure, and every form that it is right for. */
 export interface AuditedFigure extends Figure {
+  /** What a sentence calls the assumed form. */
+  readonly assumedTitle: string;
   /** What the assumed form really counts, under the kind's own counting. */
   readonly assumedCount: number;
   /** Empty where the figure is right for no form. */
@@ -49,7 +55,10 @@ export interface AuditedFigure extends Figure {
 }
 
 export interface AuditReport {
-  /** For each model: train form with two heads where it has them, train form with one, deploy form. */
+  /**
+   * For each model: train form with two heads where it has them, train form with one, the original's deploy form where that
+   * leaves batch norms, complete deploy form.
+   */
   readonly rows: readonly AuditRow[];
   /** For each model, its published figures. Figures that depend on the resolution only where it is theirs. */
   readonly figures: readonly AuditedFigure[];
@@ -63,45 +72,29 @@ const countings: Readonly<Record<FigureKind, readonly [keyof Cost, ...(keyof Cos
   initialisers: ['initialisers'],
 };
 
-/** A form of a model as a network. */
-interface Built extends Form {
-  readonly flavour: Flavour;
-  readonly network: Network;
-}
-
 /** A form of a model with its counts. */
 interface Counted extends Form {
   readonly flavour: Flavour;
+  readonly title: string;
   readonly nodes: number;
   readonly cost: Cost;
 }
 
-function flavourOf(config: ModelConfig): Flavour {
-  return config.legacy ? 'legacy' : 'current';
+function build({ name, resolution }: Model, config: ModelConfig): Network {
+  return familyOf(config).build(config, { batch: 1, height: resolution, width: resolution }, name);
 }
 
-/** The train form of a config with so many heads, at the model's resolution, for one image. */
-function trainForm(config: ModelConfig, heads: Form['heads'], { name, resolution }: Model): Built {
-  const size = { batch: 1, height: resolution, width: resolution };
-  const network = buildNetwork({ ...config, distillation: heads === 2 }, size, name);
-  return { form: 'train', heads, flavour: flavourOf(config), network };
-}
-
-/** The train forms of a config: as it is, then with one head where it has two. */
-function trainForms(config: ModelConfig, model: Model): readonly [Built, ...Built[]] {
-  return config.distillation
-    ? [trainForm(config, 2, model), trainForm(config, 1, model)]
-    : [trainForm(config, 1, model)];
+function countTrain({ heads, flavour, title }: TrainForm<ModelConfig>, network: Network): Counted {
+  const { layers, total } = cost(network);
+  return { form: 'train', heads, flavour, title, nodes: layers.length, cost: total };
 }
 
 /** What a train form fuses to: one head, whether it has one or two. */
-function deployForm({ flavour, network }: Built): Built {
-  return { form: 'deploy', heads: 1, flavour, network: fuse(network).network };
-}
-
-function count({ form, heads, flavour, network }: Built): Counted {
-  const { layers, total } = cost(network);
-  return { form, heads, flavour, nodes: layers.length, cost: total };
+function countDeploy({ flavour }: TrainForm<ModelConfig>, network: Network): readonly Counted[] {
+  return deployForms(network).map((form) => {
+    const { layers, total } = cost(fuseTo(form, network).network);
+    return { form: form.name, heads: 1, flavour, title: form.name, nodes: layers.length, cost: total };
+  });
 }
 
 /** The figures published for this config, under whatever name it is audited, as far as the resolution lets them. */
@@ -116,10 +109,10 @@ function figuresOf({ config, resolution }: Model): readonly Figure[] {
 /** Holds one figure against every form, in every way of counting. */
 function auditFigure(figure: Figure, own: Flavour, forms: readonly Counted[]): AuditedFigure {
   const [usual, ...others] = countings[figure.kind];
-  const counts = forms.flatMap(({ form, heads, flavour, cost: counts }) =>
+  const counts = forms.flatMap(({ form, heads, flavour, title, cost: counts }) =>
     // A counting that gives the usual one's number says nothing more.
     [usual, ...others.filter((counting) => counts[counting] !== counts[usual])].map(
-      (counting): Fit => ({ form, heads, flavour, counting, count: counts[counting] }),
+      (counting): Fit => ({ form, heads, flavour, title, counting, count: counts[counting] }),
     ),
   );
   const { assumed } = figure;
@@ -131,22 +124,33 @@ function auditFigure(figure: Figure, own: Flavour, forms: readonly Counted[]): A
   const distance = (fit: Fit) => Math.abs(fit.count - figureValue(figure));
   return {
     ...figure,
+    assumedTitle: taken.title,
     assumedCount: taken.count,
     fits: counts.filter((fit) => fits(figure, fit.count)),
     nearest: counts.reduce((best, next) => (distance(next) < distance(best) ? next : best)),
   };
 }
 
+/**
+ * The forms that a publisher can have counted. Where the original's deploy form leaves batch norms, the complete one is
+ * fuseproof's own, and no figure describes it.
+ */
+function publishable(forms: readonly Counted[]): readonly Counted[] {
+  const official = forms.some(({ form }) => form === 'deploy-official');
+  return official ? forms.filter(({ form }) => form !== 'deploy') : forms;
+}
+
 function auditModel(model: Model): AuditReport {
   const { config, name, resolution } = model;
-  const trained = trainForms(config, model);
-  const own = [...trained, deployForm(trained[0])].map(count);
+  const { ownForms, otherForms } = familyOf(config);
+  const count = (form: TrainForm<ModelConfig>) => countTrain(form, build(model, form.config));
+  const [first, ...simpler] = ownForms(config);
+  const reference = build(model, first.config);
+  const own = [countTrain(first, reference), ...simpler.map(count), ...countDeploy(first, reference)];
   const published = figuresOf(model);
-  // Some official training logs count the other RepVGGDW. It fuses to the same deploy form.
-  const other = published.length === 0 ? [] : trainForms({ ...config, legacy: !config.legacy }, model).map(count);
-  const figures = published.map((figure) =>
-    auditFigure({ ...figure, model: name }, flavourOf(config), [...own, ...other]),
-  );
+  const others = published.length === 0 ? [] : otherForms(config).map(count);
+  const candidates = [...publishable(own), ...others];
+  const figures = published.map((figure) => auditFigure({ ...figure, model: name }, first.flavour, candidates));
   const rows = own.map(({ form, heads, flavour, nodes, cost: counts }): AuditRow => {
     const right = figures.flatMap(({ source, kind, printed, unit, fits: fitting }) =>
       fitting
@@ -161,7 +165,7 @@ function auditModel(model: Model): AuditReport {
 /**
  * Counts every form of each model for one image, and says which forms each published figure is right for. Builds no
  * weights.
- * @throws InputError where a model's resolution is too small for it
+ * @throws InputError where a model's resolution does not fit it
  */
 export function audit(models: readonly Model[]): AuditReport {
   const reports = models.map(auditModel);

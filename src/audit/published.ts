@@ -1,6 +1,11 @@
-/** Which form of a network: fused or not, and how many classification heads it has. */
+import { variants } from '../reference/variants.ts';
+
+/**
+ * Which form of a network: trained, fused by the original's own code where that leaves batch norms, or fused completely;
+ * and how many classification heads it has.
+ */
 export interface Form {
-  readonly form: 'train' | 'deploy';
+  readonly form: 'train' | 'deploy-official' | 'deploy';
   readonly heads: 1 | 2;
 }
 
@@ -32,8 +37,8 @@ interface Source {
   readonly rows: Readonly<Record<string, readonly string[]>>;
 }
 
-const RESOLUTION = 224;
 const TWO_HEADS: Form = { form: 'train', heads: 2 };
+const TRAIN: Form = { form: 'train', heads: 1 };
 const DEPLOY: Form = { form: 'deploy', heads: 1 };
 
 const README_COLUMNS: readonly Column[] = [
@@ -45,7 +50,7 @@ const TIMM_COLUMNS: readonly Column[] = [...README_COLUMNS, ['activations', 'M']
 const LOG_COLUMNS: readonly Column[] = [['parameters', '']];
 
 /**
- * Each published table of RepViT that prints counts. README.md prints none for M0.6, and the CIFAR-100 reproduction prints
+ * Each published table that prints counts. RepViT's README.md prints none for M0.6, and the CIFAR-100 reproduction prints
  * accuracies only.
  */
 const sources: readonly Source[] = [
@@ -141,16 +146,38 @@ const sources: readonly Source[] = [
     columns: [['initialisers', 'M']],
     rows: { repvit_m0_9: ['5.1'], repvit_m1_0: ['6.8'], repvit_m1_1: ['8.2'] },
   },
+  {
+    name: 'DingXiaoH/RepMLP README.md',
+    assumed: TRAIN,
+    columns: README_COLUMNS,
+    rows: {
+      repmlpnet_t224: ['38.3', '2.8'],
+      repmlpnet_t256: ['58.7', '4.2'],
+      repmlpnet_b224: ['68.2', '6.7'],
+      repmlpnet_b256: ['96.5', '9.6'],
+      repmlpnet_d256: ['86.9', '8.6'],
+      repmlpnet_l256: ['117.7', '11.5'],
+    },
+  },
+  {
+    name: 'mmpretrain RepMLP README.md',
+    assumed: TRAIN,
+    columns: README_COLUMNS,
+    rows: { repmlpnet_b224: ['68.24', '6.71'], repmlpnet_b256: ['96.45', '9.69'] },
+  },
 ];
 
 /** Every published figure of the network of that name, in the order of the sources. */
 export function publishedFigures(model: string): readonly Figure[] {
+  const variant = variants.find(({ name }) => name === model);
+  if (variant === undefined) return [];
+  const { resolution } = variant;
   return sources.flatMap(({ name, assumed, columns, rows }) =>
     (rows[model] ?? []).map((printed, index): Figure => {
       const column = columns[index];
       if (column === undefined) throw new Error(`${name} has more figures than columns for ${model}`);
       const [kind, unit] = column;
-      return { model, source: name, kind, printed, unit, resolution: RESOLUTION, assumed };
+      return { model, source: name, kind, printed, unit, resolution, assumed };
     }),
   );
 }

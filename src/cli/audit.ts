@@ -19,13 +19,15 @@ Examples:
   fuseproof audit --model my-network.json --size 192 --json`;
 
 async function runAudit({ model, size, json }: AuditOptions): Promise<void> {
-  const [{ audit }, { resolveModels }, { print, printJson }] = await Promise.all([
+  const [{ audit }, { resolveModels }, { print, printJson }, { withoutOptimiser }] = await Promise.all([
     import('../audit/audit.ts'),
     import('../reference/config.ts'),
     import('./output.ts'),
+    import('./without-optimiser.ts'),
   ]);
-  const models = await resolveModels(model);
-  const report = audit(size === undefined ? models : models.map((resolved) => ({ ...resolved, resolution: size })));
+  const resolved = await resolveModels(model);
+  const models = size === undefined ? resolved : resolved.map((one) => ({ ...one, resolution: size }));
+  const report = withoutOptimiser(() => audit(models));
   if (json) {
     printJson(report);
     return;
@@ -38,10 +40,10 @@ async function runAudit({ model, size, json }: AuditOptions): Promise<void> {
 export function auditCommand(): Command {
   return new Command('audit')
     .description('count parameters, MACs and activations of every form, and hold published figures against them')
-    .option('-m, --model <names...>', 'published names, configs ending in .json, or all (default: all)', collect)
+    .option('-m, --model <names...>', 'published names, config files (.json), or all (default: all)', collect)
     .option(
       '--size <pixels>',
-      'height and width of the input (default: the size it was published at, or 224)',
+      'height and width of the input (default: the size it was published at, or one that fits from 224 on)',
       parseSquare,
     )
     .option('--json', 'print rows and figures as JSON')

@@ -6,11 +6,12 @@ Examples:
   fuseproof models --json`;
 
 async function runModels({ json }: { readonly json?: boolean }): Promise<void> {
-  const [{ listModels }, { print, printJson }] = await Promise.all([
+  const [{ listModels }, { print, printJson }, { withoutOptimiser }] = await Promise.all([
     import('../audit/models.ts'),
     import('./output.ts'),
+    import('./without-optimiser.ts'),
   ]);
-  const models = listModels();
+  const models = withoutOptimiser(listModels);
   if (json) {
     printJson(models);
     return;

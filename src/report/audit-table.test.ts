@@ -57,6 +57,25 @@ describe('auditTable', () => {
     );
   });
 
+  it('shows both deploy forms of RepMLPNet, and what each changes', async () => {
+    const table = flat(await tableOf('repmlpnet_t224'));
+    expect(table).toContain('train 1 38,293,608 2,807,987,200 8,007,752 303');
+    expect(table).toContain('deploy-official 1 38,331,720 2,798,453,760 6,101,064 231');
+    expect(table).toContain('deploy 1 38,353,032 2,798,453,760 6,101,064 154');
+    expect(table).toContain('From train to deploy-official: parameters +38,112, MACs -0.34 %, activations -23.81 %.');
+    expect(table).toContain('From train to deploy: parameters +59,424,');
+    expect(table).toContain('2 of 2 published figures are what they seem.');
+  });
+
+  it("explains figures of RepMLPNet that fit the original's deploy form only, or no form", async () => {
+    expect(flat(await tableOf('repmlpnet_t256'))).toContain(
+      'DingXiaoH/RepMLP README.md: 4.2 G MACs: that is deploy-official (4,245,626,880); train has 4,258,078,720.',
+    );
+    expect(flat(await tableOf('repmlpnet_b256'))).toContain(
+      'DingXiaoH/RepMLP README.md: 96.5 M parameters fits no form; nearest is train (96,447,512).',
+    );
+  });
+
   it('is silent about a figure that is what it seems', async () => {
     expect(await tableOf('repvit_m1_1')).not.toContain('450 epochs');
   });
@@ -71,6 +90,8 @@ describe('modelsTable', () => {
     const table = modelsTable(listModels());
     expect(longestLine(table)).toBeLessThanOrEqual(80);
     expect(flat(table)).toContain('repvit_m3 64,128,256,512 4,4,18,2 legacy 2x1000 224 10,115,720');
+    expect(table.split('\n').filter((line) => line.startsWith('rep')).length).toBe(17);
+    expect(flat(table)).toContain('repmlpnet_l256 96,192,384,768 64,32,16,8 2,2,18,2 1,4,32,256 256 117,951,064');
     expect(flat(table)).toContain('repvit_m2_3_cifar100 80,160,320,640 6,6,34,2 current 1x100 32 22,349,892');
   });
 });

@@ -4,7 +4,7 @@ import { grouped, wrap } from './text.ts';
 
 const INDENT = '  ';
 
-const COLUMNS = [8, 7, 13, 16, 14, 8] as const;
+const COLUMNS = [15, 7, 13, 16, 14, 8] as const;
 
 function tableLine(cells: readonly string[]): string {
   const padded = cells.map((cell, column) =>
@@ -23,12 +23,27 @@ function change(from: number, to: number): string {
   return `${percent > 0 ? '+' : ''}${percent.toFixed(2)} %`;
 }
 
+/** +38,112 */
+function difference(from: number, to: number): string {
+  return `${to < from ? '-' : '+'}${grouped(Math.abs(to - from))}`;
+}
+
+/** What each deploy form differs in from the train form with one head. */
+function changes(oneHead: AuditRow, deploys: readonly AuditRow[]): readonly string[] {
+  return deploys.map(({ form, parameters, macs, activations }) => {
+    const counts = `MACs ${change(oneHead.macs, macs)}, activations ${change(oneHead.activations, activations)}`;
+    return `From train to ${form}: parameters ${difference(oneHead.parameters, parameters)}, ${counts}.`;
+  });
+}
+
 /** What fusing takes away, and how much of it is the second head. */
 function savings(rows: readonly AuditRow[]): readonly string[] {
   const trained = rows.find(({ form }) => form === 'train');
   const oneHead = rows.find(({ form, heads }) => form === 'train' && heads === 1);
-  const deploy = rows.find(({ form }) => form === 'deploy');
+  const deploys = rows.filter(({ form }) => form !== 'train');
+  const deploy = deploys.at(-1);
   if (trained === undefined || oneHead === undefined || deploy === undefined) return [];
+  if (deploys.length > 1) return changes(oneHead, deploys);
   const branches = grouped(oneHead.parameters - deploy.parameters);
   const parts =
     trained.heads === 2
@@ -47,32 +62,26 @@ const NOUNS: Readonly<Record<AuditedFigure['kind'], string>> = {
   initialisers: 'ONNX initialisers',
 };
 
-function formName({ form, heads }: Pick<Fit, 'form' | 'heads'>): string {
-  if (form === 'deploy') return 'deploy';
-  return heads === 2 ? 'train with two heads' : 'train with one head';
-}
-
-function fitName(fit: Fit, own: Fit['flavour']): string {
-  const flavour = fit.flavour === own ? '' : `, ${fit.flavour} RepVGGDW`;
-  const counting = fit.counting === 'fvcore' ? ', BN counted too as fvcore does' : '';
-  return `${formName(fit)}${flavour}${counting} (${grouped(fit.count)})`;
+function fitName({ title, counting, count }: Fit): string {
+  const how = counting === 'fvcore' ? ', BN counted too as fvcore does' : '';
+  return `${title}${how} (${grouped(count)})`;
 }
 
 /** One sentence about a figure that is not what a reader takes it for, or undefined where it is. */
 function remark(figure: AuditedFigure, own: Fit['flavour']): string | undefined {
-  const { assumed, assumedCount, fits, kind, nearest, printed, source, unit } = figure;
+  const { assumed, assumedTitle, assumedCount, fits, kind, nearest, printed, source, unit } = figure;
   const asAssumed = fits.some(
     ({ form, heads, flavour, count }) =>
       form === assumed.form && heads === assumed.heads && flavour === own && count === assumedCount,
   );
   if (asAssumed) return undefined;
   const said = `${source}: ${unit === '' ? grouped(Number(printed)) : `${printed} ${unit}`} ${NOUNS[kind]}`;
-  const taken = `${formName(assumed)} has ${grouped(assumedCount)}`;
+  const taken = `${assumedTitle} has ${grouped(assumedCount)}`;
   if (fits.length === 0) {
-    return `${said} fits no form; nearest is ${fitName(nearest, own)}.`;
+    return `${said} fits no form; nearest is ${fitName(nearest)}.`;
   }
   const ours = fits.filter(({ flavour }) => flavour === own);
-  const named = (ours.length > 0 ? ours : fits).map((fit) => fitName(fit, own));
+  const named = (ours.length > 0 ? ours : fits).map(fitName);
   return `${said}: that is ${named.join(', or ')}; ${taken}.`;
 }
 
@@ -110,31 +119,39 @@ export function auditTable(report: AuditReport): string {
   ].join('\n');
 }
 
-const MODEL_COLUMNS = [21, 16, 10, 9, 8, 5, 11] as const;
+/** One line each, every column as wide as its widest cell; the last two are numbers. */
+function alignedLines(rows: readonly (readonly string[])[]): readonly string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => {
+        const width = widths[column] ?? 0;
+        return column < row.length - 2 ? cell.padEnd(width) : cell.padStart(width);
+      })
+      .join(' '),
+  );
+}
 
-/** The published networks as a table of 80 columns. */
+/** Networks that are told apart by the same traits, under one head line. */
+function familyLines(models: readonly ListedModel[]): readonly string[] {
+  const titles = Object.keys(models[0]?.traits ?? {});
+  return alignedLines([
+    ['model', ...titles, 'size', 'deploy'],
+    ...models.map(({ name, traits, resolution, deployParameters }) => [
+      name,
+      ...Object.values(traits),
+      String(resolution),
+      grouped(deployParameters),
+    ]),
+  ]);
+}
+
+/** The published networks, a table of 80 columns for each family. */
 export function modelsTable(models: readonly ListedModel[]): string {
-  const line = (cells: readonly string[]) =>
-    cells
-      .map((cell, column) =>
-        column < 4 ? cell.padEnd(MODEL_COLUMNS[column] ?? 0) : cell.padStart(MODEL_COLUMNS[column] ?? 0),
-      )
-      .join('');
+  const families = [...new Set(models.map(({ config }) => config.family))];
   return [
-    line(['model', 'widths', 'depths', 'RepVGGDW', 'heads', 'size', 'deploy']),
-    ...models.map(({ name, config, resolution, deployParameters }) =>
-      line([
-        name,
-        config.embed_dim.join(','),
-        config.depth.join(','),
-        config.legacy ? 'legacy' : 'current',
-        `${config.distillation ? 2 : 1}x${config.num_classes}`,
-        String(resolution),
-        grouped(deployParameters),
-      ]),
-    ),
-    '',
-    'heads: classification heads x classes, as trained; size: input height and width;',
-    'deploy: parameters of the deploy form.',
+    ...families.flatMap((family) => [...familyLines(models.filter(({ config }) => config.family === family)), '']),
+    'heads: classification heads x classes, as trained; windows: their side in each',
+    'stage; size: input height and width; deploy: parameters of the deploy form.',
   ].join('\n');
 }
