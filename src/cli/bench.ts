@@ -21,9 +21,11 @@ const QUICK_MODELS = ['repvit_m0_9'];
 const EXAMPLES = `
 Examples:
   fuseproof bench --quick
-  fuseproof bench --model repvit_m1_5,my-network.json --engine onnxruntime --threads 2
+  fuseproof bench --model repmlpnet_t224 --engine onnxruntime
+  fuseproof bench -m repvit_m1_5 my-network.json -e onnxruntime --threads 2
 
-Exit codes: 0 all verified and timed, 1 a mismatch or a failed timing, 2 bad usage or input, 3 inconclusive.`;
+Exit codes: 0 all verified and timed, 1 a mismatch or a failed timing,
+2 bad usage or input, 3 inconclusive.`;
 
 async function runBenchCommand({ out, json, ...options }: Options): Promise<void> {
   const [{ runBench }, { verifyModel }, { progressText }, { openReportFolder, writeReport }, { resolveModels }] =
@@ -40,10 +42,7 @@ async function runBenchCommand({ out, json, ...options }: Options): Promise<void
   const { threads, batch, size, seed, quick = false } = options;
   const engines = options.engine && [...new Set(options.engine)];
   const line = await progressLine();
-  const show = (event: BenchProgress) => {
-    const { task, done, total, what } = progressText(event);
-    line.show(task, done, total, what);
-  };
+  const show = (event: BenchProgress) => line.show(progressText(event));
   const request = { models, engines, threads, batch, size, seed, quick };
   const report = await runBench(request, show, { verifyModel }).finally(line.clear);
   const paths = await writeReport(report, out);
@@ -60,14 +59,18 @@ async function runBenchCommand({ out, json, ...options }: Options): Promise<void
 /** `fuseproof bench` */
 export function benchCommand(): Command {
   return new Command('bench')
-    .description('verify networks on every engine that is here, then time both forms and write a report')
+    .description('verify networks on every engine that is here, then time their forms and write a report')
     .option(
-      '-m, --model <name>',
-      `a published name, a config ending in .json, or all; or several, by commas (default: ${DEFAULT_MODELS.join(', ')})`,
+      '-m, --model <names...>',
+      `published names, config files (.json), or all (default: ${DEFAULT_MODELS.join(', ')})`,
       collect,
     )
     .option('--quick', `a short run: ${QUICK_MODELS.join(', ')} unless --model is given, fewer samples`)
-    .option('-e, --engine <name>', 'an engine, or several, by commas (default: every one that is here)', collect)
+    .option(
+      '-e, --engine <names...>',
+      'only these engines; a named one may be slower (default: all that are here)',
+      collect,
+    )
     .option('--threads <n>', 'threads, for the engines that can be told', parseThreads, 1)
     .option('--batch <n>', 'images in one inference', parseBatch, 1)
     .option('--size <pixels>', 'input size, N or HxW (default: the one that the network was published at)', parseSize)

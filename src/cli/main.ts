@@ -12,7 +12,8 @@ import { verifyCommand } from './verify.ts';
 const COMMANDS = [modelsCommand, verifyCommand, auditCommand, benchCommand, runCommand, doctorCommand];
 
 const EXIT_CODES = `
-Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive.`;
+Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive,
+70 a fault of fuseproof itself.`;
 
 /** Runs the command line and returns its exit code; see {@link EXIT}. */
 export async function main(argv: readonly string[]): Promise<number> {

@@ -37,5 +37,8 @@ export function parseSize(text: string): Size {
 
 /** For an option that may be given several times, or with commas between its values. */
 export function collect(text: string, before: readonly string[] | undefined): string[] {
-  return [...(before ?? []), ...text.split(',').filter((part) => part !== '')];
+  const parts = text.split(',').map((part) => part.trim());
+  if (parts.some((part) => part === ''))
+    throw new InvalidArgumentError('It must be a name, or names with commas between.');
+  return [...(before ?? []), ...parts];
 }

@@ -1,5 +1,16 @@
+/** Where a task stands. */
+export interface Progress {
+  /** Changes with each network verified and each session. */
+  readonly task: string;
+  readonly done: number;
+  readonly total: number;
+  readonly what: string;
+  /** Where the caller knows better than by the rate so far. */
+  readonly secondsLeft?: number;
+}
+
 export interface ProgressLine {
-  show(task: string, done: number, total: number, what: string): void;
+  show(progress: Progress): void;
   /** Leaves the terminal as it was found. */
   clear(): void;
 }
@@ -7,30 +18,40 @@ export interface ProgressLine {
 /** How often a terminal's line is drawn at most, in milliseconds: drawing is not the work. */
 const REDRAW = 50;
 
-/** Progress on stderr: one line that is repainted in a terminal, one plain line per task elsewhere. */
+/** How often a task that goes on gets another plain line, in milliseconds. */
+const REPEAT = 10_000;
+
+/** `1 min 20 s`, in steps of 5 s: it is an estimate. */
+function duration(seconds: number): string {
+  const rounded = Math.ceil(seconds / 5) * 5;
+  const minutes = Math.floor(rounded / 60);
+  return minutes === 0 ? `${rounded} s` : `${minutes} min ${rounded % 60} s`;
+}
+
+/** Progress on stderr: one line that is repainted in a terminal, plain lines elsewhere. */
 export async function progressLine(stream: NodeJS.WriteStream = process.stderr): Promise<ProgressLine> {
-  if (!stream.isTTY) {
-    let last = '';
-    return {
-      show(task) {
-        if (task !== last) stream.write(`${task}\n`);
-        last = task;
-      },
-      clear() {},
-    };
-  }
-  const { createLogUpdate } = await import('log-update');
-  const update = createLogUpdate(stream);
+  const draw = stream.isTTY ? (await import('log-update')).createLogUpdate(stream) : undefined;
+  let current = '';
+  let started = 0;
   let drawn = Number.NEGATIVE_INFINITY;
   return {
-    show(task, done, total, what) {
-      if (performance.now() - drawn < REDRAW) return;
-      drawn = performance.now();
-      update(`${task}  ${Math.floor((100 * done) / total)} %  ${what}`);
+    show({ task, done, total, what, secondsLeft }) {
+      const now = performance.now();
+      const isNew = task !== current;
+      if (isNew) started = now;
+      if (!isNew && now - drawn < (draw === undefined ? REPEAT : REDRAW)) return;
+      current = task;
+      drawn = now;
+      const left = secondsLeft ?? (done > 0 ? ((now - started) / 1000) * (total / done - 1) : undefined);
+      const parts = [task, `${Math.floor((100 * done) / total)} %`, what];
+      if (left !== undefined) parts.push(`about ${duration(left)} left`);
+      const text = parts.join(', ');
+      if (draw === undefined) stream.write(`${text}\n`);
+      else draw(text.slice(0, (stream.columns ?? 80) - 1));
     },
     clear() {
-      update.clear();
-      update.done();
+      draw?.clear();
+      draw?.done();
     },
   };
 }

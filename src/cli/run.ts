@@ -1,17 +1,19 @@
 import { Command, Option } from 'commander';
-import type { Tensor, Weights } from '../network/tensor.ts';
+import type { DeployForm } from '../fused/forms.ts';
+import type { Network } from '../network/ops.ts';
+import { type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
 import { parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
-import { note, print, printJson } from './output.ts';
+import { EXIT, note, print, printJson, setExitCode } from './output.ts';
 import type { Subject, SubjectOptions } from './subject.ts';
 
 const EXAMPLES = `
 Examples:
-  fuseproof run --model repvit_m0_9 --weights trained.safetensors --input image.safetensors --output logits.safetensors
-  fuseproof run --model my-config.json --form deploy --engine onnxruntime`;
+  fuseproof run -m repvit_m0_9 --weights w.safetensors --input x.safetensors
+  fuseproof run -m my-config.json --form deploy -e onnxruntime -o y.safetensors`;
 
 interface Options extends SubjectOptions {
   readonly model: string;
-  readonly form: 'train' | 'deploy';
+  readonly form: 'train' | DeployForm['name'];
   readonly engine: string;
   readonly threads?: number;
   readonly unrounded?: boolean;
@@ -31,15 +33,19 @@ async function runRun(options: Options): Promise<void> {
     import('../network/errors.ts'),
     import('./subject.ts'),
   ]);
-  if (options.unrounded && (options.engine !== ORACLE || options.form !== 'deploy')) {
+  if (options.unrounded && (options.engine !== ORACLE || options.form === 'train')) {
     throw new InputError(
-      `--unrounded with --form ${options.form} --engine ${options.engine}: only the deploy form on ${ORACLE} keeps weights in float64`,
+      `--unrounded with --form ${options.form} --engine ${options.engine}: only a deploy form on ${ORACLE} keeps weights in float64`,
     );
   }
   const subject = await loadSubject(await resolveModel(options.model), options);
   const logits = await computeLogits(subject, options);
   if (options.output !== undefined) await writeLogits(logits, options.output);
   const { name } = subject.model;
+  if (!logits.data.every(Number.isFinite)) {
+    note(`${name}: not all logits are finite; check the scale of the weights and of the input`);
+    setExitCode(EXIT.inconclusive);
+  }
   const [images = 0, classes = 0] = logits.shape;
   const perImage = Array.from({ length: images }, (_, image) => [
     ...logits.data.subarray(image * classes, (image + 1) * classes),
@@ -62,27 +68,36 @@ async function runRun(options: Options): Promise<void> {
 }
 
 async function computeLogits(subject: Subject, options: Options): Promise<Tensor> {
-  const { fusion, weights, input } = subject;
-  const { fuseWeights, roundWeights } = await import('../fused/fuse.ts');
-  const network = options.form === 'train' ? fusion.reference : fusion.network;
-  let used: Weights = weights;
-  if (options.form === 'deploy') {
-    const unrounded = fuseWeights(fusion, weights);
-    used = options.unrounded ? unrounded : roundWeights(unrounded);
-  }
-  const inputs = new Map(network.inputs.map((name) => [name, input]));
+  const { input } = subject;
+  const { network, weights } = await networkOf(subject, options);
   if (options.engine === ORACLE) {
+    const inputs = new Map(network.inputs.map((name) => [name, input]));
     const { evaluateFloat64 } = await import('../interpreters/float64.ts');
-    return (await evaluateFloat64(network, used, inputs)).get(network.output)!;
+    return (await evaluateFloat64(network, weights, inputs)).get(network.output)!;
   }
   const { openEngines } = await import('./subject.ts');
   const [engine] = await openEngines([options.engine], { ...(options.threads && { threads: options.threads }) }, note);
-  const loaded = await engine!.load(network, used);
+  const loaded = await engine!.load(network, weights);
   try {
-    return await loaded.run(inputs);
+    return await loaded.run(new Map(network.inputs.map((name) => [name, toFloat32(input)])));
   } finally {
     await loaded.dispose();
   }
+}
+
+/** The form that is asked for, with its weights. */
+async function networkOf(
+  { reference, weights }: Subject,
+  { form: name, unrounded }: Options,
+): Promise<{ readonly network: Network; readonly weights: Weights }> {
+  if (name === 'train') return { network: reference, weights };
+  const [{ fuseTo }, { fuseAndRound, fuseWeights }, { chosenForms }] = await Promise.all([
+    import('../fused/forms.ts'),
+    import('../fused/fuse.ts'),
+    import('./subject.ts'),
+  ]);
+  const fusion = fuseTo(chosenForms(reference, name)[0]!, reference);
+  return { network: fusion.network, weights: unrounded ? fuseWeights(fusion, weights) : fuseAndRound(fusion, weights) };
 }
 
 async function writeLogits(logits: Tensor, path: string): Promise<void> {
@@ -97,16 +112,20 @@ async function writeLogits(logits: Tensor, path: string): Promise<void> {
 export function runCommand(): Command {
   return new Command('run')
     .description('compute logits of the train or the deploy form on your own weights and input')
-    .requiredOption('--model <name>', 'published network, or a config file (.json)')
+    .requiredOption('-m, --model <name>', 'published network, or a config file (.json)')
     .option('--weights <file>', 'train-form state dict (.safetensors); default: generated from the seed')
     .option('--input <file>', 'tensor input [N, C, H, W] (.safetensors); default: generated from the seed')
-    .addOption(new Option('--form <form>', 'train or deploy').choices(['train', 'deploy']).default('train'))
-    .option('--engine <name>', `${ORACLE} (the oracle) or an engine that doctor lists`, ORACLE)
+    .addOption(
+      new Option('--form <form>', 'form of the network; deploy-official is RepMLPNet after locality_injection()')
+        .choices(['train', 'deploy-official', 'deploy'])
+        .default('train'),
+    )
+    .option('-e, --engine <name>', `${ORACLE} (the oracle) or an engine that doctor lists`, ORACLE)
     .option(
       '--unrounded',
       `keep the deploy weights in float64 (${ORACLE} only); as shipped they are rounded to float32`,
     )
-    .option('--output <file>', 'write tensor logits [N, classes] (.safetensors)')
+    .option('-o, --output <file>', 'write tensor logits [N, classes] (.safetensors)')
     .option('--threads <n>', 'threads of an engine that can use several', parseThreads)
     .option('--batch <n>', 'images of a generated input (default: 1)', parseBatch)
     .option('--size <n>', 'height and width of a generated input in pixels, or HxW', parseSize)

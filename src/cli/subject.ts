@@ -1,9 +1,11 @@
 import { basename } from 'node:path';
 import type { Engine, EngineOptions } from '../engines/engine.ts';
 import { type AbsentEngine, openAvailable } from '../engines/index.ts';
-import { type Fusion, fuse, roundWeights } from '../fused/fuse.ts';
+import { type DeployForm, deployForms } from '../fused/forms.ts';
+import { type Fusion, roundWeights } from '../fused/fuse.ts';
 import { InputError } from '../network/errors.ts';
-import { formatShape, type Shape, type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
+import type { Network } from '../network/ops.ts';
+import { formatShape, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
 import { buildNetwork, type Model } from '../reference/config.ts';
 import { checkWeights } from '../weights/check.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
@@ -24,10 +26,11 @@ export interface SubjectOptions {
 /** A network with weights and an input, checked against each other. */
 export interface Subject {
   readonly model: Model;
-  readonly fusion: Fusion;
+  readonly reference: Network;
   /** Of the reference network. */
   readonly weights: Weights;
-  readonly input: Tensor<Float32Array>;
+  /** As given: an engine takes it rounded to float32. */
+  readonly input: Tensor;
   readonly seed: number;
 }
 
@@ -50,14 +53,28 @@ export async function loadSubject(model: Model, options: SubjectOptions): Promis
       `${options.input}: input has the shape ${formatShape(input.shape)}, but ${model.name} takes ${formatShape(expected)}`,
     );
   }
-  return { model, fusion: fuse(reference), weights: await loadWeights(reference, options.weights, seed), input, seed };
+  return { model, reference, weights: await loadWeights(reference, options.weights, seed), input, seed };
 }
 
-async function loadWeights(reference: Fusion['reference'], path: string | undefined, seed: number): Promise<Weights> {
+async function loadWeights(reference: Network, path: string | undefined, seed: number): Promise<Weights> {
   if (path === undefined) return randomWeights(reference, seed);
   const weights = await readSafetensors(path);
   checkWeights(reference, weights, basename(path));
   return weights;
+}
+
+/**
+ * The network's deploy forms: the one of this name, or all.
+ * @throws InputError where the network has no form of this name
+ */
+export function chosenForms(reference: Network, name: string | undefined): readonly DeployForm[] {
+  const forms = deployForms(reference);
+  const chosen = forms.filter((form) => name === undefined || form.name === name);
+  if (chosen.length === 0) {
+    const names = forms.map((form) => form.name).join(', ');
+    throw new InputError(`${reference.name} has no form ${name}; its deploy forms are: ${names}`);
+  }
+  return chosen;
 }
 
 /** The deploy form's weights as somebody stored them, in float32. */
@@ -67,13 +84,13 @@ export async function loadDeployWeights(fusion: Fusion, path: string): Promise<W
   return roundWeights(weights);
 }
 
-async function readInput(path: string): Promise<Tensor<Float32Array>> {
+async function readInput(path: string): Promise<Tensor> {
   const tensor = (await readSafetensors(path)).get('input');
   if (tensor === undefined) throw new InputError(`${path}: has no tensor named input; it needs one, [N, C, H, W]`);
   if (tensor.shape.length !== 4) {
     throw new InputError(`${path}: input has the shape ${formatShape(tensor.shape)}; [N, C, H, W] is needed`);
   }
-  return toFloat32(tensor);
+  return tensor;
 }
 
 function chosenSize(model: Model, { batch = 1, size }: SubjectOptions) {

@@ -1,4 +1,9 @@
+import { basename } from 'node:path';
 import { Command } from 'commander';
+import type { Engine } from '../engines/engine.ts';
+import { InputError } from '../network/errors.ts';
+import { toFloat32 } from '../network/tensor.ts';
+import type { Model } from '../reference/config.ts';
 import type { Finding, Verification } from '../verify/verify.ts';
 import { collect, parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
 import { exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
@@ -8,13 +13,14 @@ const EXAMPLES = `
 Examples:
   fuseproof verify --model repvit_m0_9
   fuseproof verify --model all --engine onnxruntime,wasm
-  fuseproof verify --model my-config.json --weights trained.safetensors --deploy fused.safetensors`;
+  fuseproof verify -m my.json --weights w.safetensors --deploy fused.safetensors`;
 
 interface Options extends SubjectOptions {
   readonly model?: string[];
   readonly engine?: string[];
   readonly threads?: number;
   readonly deploy?: string;
+  readonly form?: string;
   readonly region?: string;
   readonly json?: boolean;
 }
@@ -22,15 +28,16 @@ interface Options extends SubjectOptions {
 /** One model's verification, as `--json` prints it. */
 interface ModelReport extends Omit<Verification, 'logits'> {
   readonly seconds: number;
+  /** Of the process, so far. */
+  readonly peakMemoryBytes: number;
   readonly seed: number;
   /** Of the input, [N, C, H, W]. */
   readonly input: readonly number[];
 }
 
 async function runVerify(options: Options): Promise<void> {
-  const [{ resolveModels }, { InputError }, { openEngines }] = await Promise.all([
+  const [{ resolveModels }, { openEngines }] = await Promise.all([
     import('../reference/config.ts'),
-    import('../network/errors.ts'),
     import('./subject.ts'),
   ]);
   const models = await resolveModels(options.model ?? ['repvit_m0_9']);
@@ -42,46 +49,60 @@ async function runVerify(options: Options): Promise<void> {
   const started = performance.now();
   const reports: ModelReport[] = [];
   for (const model of models) {
-    const report = await verifyModel(model, engines, options);
-    reports.push(report);
-    if (!options.json) await printReport(report, options);
-    setExitCode(exitCodeOf(report.verdict));
+    for await (const report of verifyModel(model, engines, options)) {
+      reports.push(report);
+      if (!options.json) await printReport(report, options);
+      setExitCode(exitCodeOf(report.verdict));
+    }
   }
   const seconds = (performance.now() - started) / 1000;
   if (options.json) printJson({ verifications: reports, seconds });
-  else if (models.length > 1) {
+  else if (reports.length > 1) {
     const passed = reports.filter(({ verdict }) => verdict === 'pass').length;
-    print(`${passed} of ${reports.length} networks pass, in ${seconds.toFixed(1)} s`);
+    print(`${passed} of ${reports.length} deploy forms pass, in ${seconds.toFixed(1)} s`);
   }
 }
 
-type Parameters_ = Parameters<typeof import('./subject.ts').loadSubject>[0];
-type Engines = Awaited<ReturnType<typeof import('./subject.ts').openEngines>>;
-
-async function verifyModel(model: Parameters_, engines: Engines, options: Options): Promise<ModelReport> {
-  const [{ verify }, { randomInput }, { loadSubject, loadDeployWeights }, { progressLine }] = await Promise.all([
+/** Each deploy form of the network against its train form, one after another. */
+async function* verifyModel(model: Model, engines: readonly Engine[], options: Options): AsyncGenerator<ModelReport> {
+  const [{ verify }, { fuseTo }, { randomInput }, subject, { progressLine }] = await Promise.all([
     import('../verify/verify.ts'),
+    import('../fused/forms.ts'),
     import('../weights/random.ts'),
     import('./subject.ts'),
     import('./progress-line.ts'),
   ]);
-  const started = performance.now();
-  const { fusion, weights, input, seed } = await loadSubject(model, options);
-  const line = await progressLine();
-  try {
-    const { logits: _, ...verification } = await verify({
-      fusion,
-      weights,
-      input,
-      engines,
-      probe: (shape, name) => randomInput(shape, seed, name),
-      onProgress: (done, total, what) => line.show(`verify ${model.name}`, done, total, what),
-      ...(options.deploy === undefined ? {} : { deployWeights: await loadDeployWeights(fusion, options.deploy) }),
-      ...(options.region === undefined ? {} : { only: options.region }),
-    });
-    return { ...verification, seconds: (performance.now() - started) / 1000, seed, input: input.shape };
-  } finally {
-    line.clear();
+  const { reference, weights, input, seed } = await subject.loadSubject(model, options);
+  const forms = subject.chosenForms(reference, options.form);
+  const single = (['deploy', 'region'] as const).find((name) => options[name] !== undefined);
+  if (forms.length > 1 && single !== undefined) {
+    const names = forms.map(({ name }) => name).join(' or ');
+    throw new InputError(`--${single} fits one deploy form of ${model.name}; say which with --form ${names}`);
+  }
+  for (const form of forms) {
+    const started = performance.now();
+    const fusion = fuseTo(form, reference);
+    const stored =
+      options.deploy === undefined ? {} : { deployWeights: await subject.loadDeployWeights(fusion, options.deploy) };
+    const line = await progressLine();
+    try {
+      const { logits: _, ...verification } = await verify({
+        fusion,
+        form: form.name,
+        weights,
+        input: toFloat32(input),
+        engines,
+        probe: (shape, name) => randomInput(shape, seed, name),
+        onProgress: (done, total, what) => line.show({ task: `verify ${model.name}, ${form.name}`, done, total, what }),
+        ...stored,
+        ...(options.region === undefined ? {} : { only: options.region }),
+      });
+      const seconds = (performance.now() - started) / 1000;
+      const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
+      yield { ...verification, seconds, peakMemoryBytes, seed, input: input.shape };
+    } finally {
+      line.clear();
+    }
   }
 }
 
@@ -91,25 +112,32 @@ async function printReport(report: ModelReport, options: Options): Promise<void>
 }
 
 /** The command that checks the failing region alone, on the same weights and input. */
-function replay({ model, seed, input }: ModelReport, { piece, engine }: Finding, options: Options): string {
+function replay({ model, form, seed, input }: ModelReport, { piece, engine }: Finding, options: Options): string {
   const [batch, , height, width] = input;
-  const source = options.model?.[0] ?? model;
-  const of = options.input === undefined ? ` --batch ${batch} --size ${height}x${width}` : ` --input ${options.input}`;
-  const files = (['weights', 'deploy'] as const).map((name) =>
-    options[name] === undefined ? '' : ` --${name} ${options[name]}`,
-  );
-  const named = source.endsWith('.json') ? source : model;
-  const threads = options.threads === undefined ? '' : ` --threads ${options.threads}`;
-  const on = engine === undefined ? '' : ` --engine ${engine}${threads}`;
-  return `fuseproof verify --model ${named}${of} --seed ${seed}${files.join('')}${on} --region ${piece}`;
+  const source = options.model?.find((given) => basename(given, '.json') === model) ?? model;
+  const parts = ['npx fuseproof verify', `--model ${quoted(source)}`];
+  if (options.input === undefined) parts.push(`--batch ${batch}`, `--size ${height}x${width}`);
+  for (const name of ['input', 'weights', 'deploy'] as const) {
+    const file = options[name];
+    if (file !== undefined) parts.push(`--${name} ${quoted(file)}`);
+  }
+  parts.push(`--seed ${seed}`, `--form ${form}`);
+  if (engine !== undefined) parts.push(`--engine ${engine}`);
+  if (engine !== undefined && options.threads !== undefined) parts.push(`--threads ${options.threads}`);
+  return [...parts, `--region ${piece}`].join(' ');
+}
+
+/** As a shell takes it. */
+function quoted(path: string): string {
+  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }
 
 /** `fuseproof verify` */
 export function verifyCommand(): Command {
   return new Command('verify')
     .description('prove the deploy form equal to its train form, region by region, on every engine that is here')
-    .option('--model <name>', 'published network, config file, or all; may be repeated (default: repvit_m0_9)', collect)
-    .option('--engine <name>', 'only this engine; may be repeated (default: all that are here)', collect)
+    .option('-m, --model <names...>', 'published names, config files (.json), or all (default: repvit_m0_9)', collect)
+    .option('-e, --engine <names...>', 'only these engines (default: all that are here)', collect)
     .option('--threads <n>', 'threads of an engine that can use several', parseThreads)
     .option('--batch <n>', 'images (default: 1)', parseBatch)
     .option('--size <n>', 'height and width of the input in pixels, or HxW (default: as published)', parseSize)
@@ -117,6 +145,7 @@ export function verifyCommand(): Command {
     .option('--weights <file>', 'train-form state dict (.safetensors), instead of generated weights')
     .option('--deploy <file>', 'deploy weights as stored (.safetensors): are they what the fuser makes?')
     .option('--input <file>', 'tensor input [N, C, H, W] (.safetensors), instead of a generated one')
+    .option('--form <form>', 'only this deploy form (default: every one that the network has)')
     .option('--region <node>', 'only the region that this deploy node replaces')
     .option('--json', 'print the report as JSON')
     .addHelpText('after', EXAMPLES)

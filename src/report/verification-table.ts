@@ -1,7 +1,7 @@
 import type { Finding, TierSummary, Verification } from '../verify/verify.ts';
 import { grouped, wrap } from './text.ts';
 
-type Report = Omit<Verification, 'logits'> & { readonly seconds: number };
+type Report = Omit<Verification, 'logits'> & { readonly seconds: number; readonly peakMemoryBytes: number };
 
 /** Findings shown in full; the first says where to look. */
 const SHOWN = 3;
@@ -49,7 +49,7 @@ function findingLines(finding: Finding, replay: string): string[] {
       lines.push(`      ${position(index, shape)}`);
       lines.push(`        expected ${expected}, actual ${actual}`);
       lines.push(
-        `        error ${Math.abs(actual - expected).toExponential(3)}, bound ${allowed.toExponential(3)}, ratio ${ratio.toPrecision(3)}`,
+        `        error ${Math.abs(actual - expected).toExponential(3)}, ${tier === 'weights' ? `${ratio.toPrecision(3)} ulp` : `bound ${allowed.toExponential(3)}, ratio ${ratio.toPrecision(3)}`}`,
       );
     }
   }
@@ -59,12 +59,13 @@ function findingLines(finding: Finding, replay: string): string[] {
 
 /** A verification as text for a terminal of 80 columns; only names and commands may be longer. */
 export function verificationTable(report: Report, replay: (finding: Finding) => string): string {
-  const { model, verdict, tiers, network, failures, problems, seconds } = report;
+  const { model, form, verdict, tiers, network, failures, problems, seconds, peakMemoryBytes } = report;
+  const memory = `${(peakMemoryBytes / 2 ** 30).toFixed(1)} GiB at most`;
   const lines = [
-    `${model}: ${verdict}, in ${seconds.toFixed(1)} s`,
+    `${model}, ${form}: ${verdict}, in ${seconds.toFixed(1)} s, ${memory}`,
     `  ${'tier'.padEnd(36)}${'verdict'.padEnd(14)}${'compared'.padStart(12)}${'worst error'.padStart(16)}`,
   ];
-  lines.push(...tiers.map(tierLine));
+  lines.push(...tiers.map((tier) => tierLine(tier).trimEnd()));
   if (network.length > 0) {
     lines.push(
       '  logits against the float64 train form',

@@ -38,6 +38,10 @@ async function boundOf(network: Network, precision = FLOAT32) {
 describe('K counts the rounded operations on the longest path, and one for the bound itself', () => {
   const map = [1, 3, 5, 4];
   const norm = { kind: 'batchNorm', eps: 1e-5 } as const;
+  const windows = [
+    { kind: 'partition', window: [2, 3], sets: 3 },
+    { kind: 'departition', channels: 6, parts: [2, 2] },
+  ] as const;
   test.each<[string, Network, number]>([
     ['a convolution: its taps and the bias', chain(map, conv), 27 + 1],
     ['a grouped one: those of its group', chain([1, 4, 5, 4], { ...conv, groups: 2 }), 18 + 1],
@@ -52,6 +56,13 @@ describe('K counts the rounded operations on the longest path, and one for the b
       'a mean: every position, the division in place of the first sum',
       chain(map, { kind: 'globalAvgPool', keepDims: true }),
       20,
+    ],
+    ['windows: nothing', chain([1, 6, 4, 6], ...windows), 0],
+    ['a layer over windows: its pixels and the bias', chain([4, 3, 2, 5], { kind: 'setLinear', bias: true }), 10 + 1],
+    [
+      'the same on maps: its pixels; times scale, shift * row sum, their sum, the bias',
+      chain([1, 6, 4, 6], { kind: 'windowLinear', window: [2, 3], sets: 3, bias: true, affine: true }),
+      6 + 4,
     ],
   ])('%s', async (_name, network, operations) => {
     expect((await boundOf(network)).operations).toBe(operations + 1);
@@ -125,6 +136,21 @@ describe('the bound', () => {
     const { bound, operations } = await runtimeBound(network, weights, inputs, FLOAT32);
     expect(operations).toBe(4);
     expect([...bound]).toEqual([9 * gamma(4, 2 ** -24)]);
+  });
+
+  test('of an affine layer over windows is gamma_K times the magnitude: by hand', async () => {
+    // |4 * (2 * -3)| + |-0.5 * -7| + |-1| = 28.5, where the value itself is -21.5.
+    const network = chain([1, 1, 1, 1], { kind: 'windowLinear', window: [1, 1], sets: 1, bias: true, affine: true });
+    const values = { weight: -3, bias: -1, scale: 4, shift: -0.5, row_sum: -7 };
+    const weights: Weights = new Map(
+      Object.entries(values).map(([role, value]) => [`0.${role}`, { shape: [1], data: Float64Array.of(value) }]),
+    );
+    const inputs = inputsOf(network, { shape: [1, 1, 1, 1], data: Float64Array.of(2) });
+    expect([...(await evaluateFloat64(network, weights, inputs)).get('0')!.data]).toEqual([-21.5]);
+    const { bound, operations } = await runtimeBound(network, weights, inputs, FLOAT32);
+    expect(operations).toBe(6);
+    // Underflow is added to each weight and input: at most 2^-100 here, which is lost in 28.5.
+    expect([...bound]).toEqual([28.5 * gamma(6, 2 ** -24)]);
   });
 
   test('allows for underflow where everything is zero', async () => {

@@ -81,11 +81,27 @@ describe('compare', () => {
   });
 
   test('fewer than five elements are all told, with their ratios', () => {
-    const { worst } = compare(of(1, nan, 3), of(1, 2, 2), of(0, 1, 4));
+    const { worst } = compare(of(1, 2.5, 3), of(1, 2, 2), of(0, 1, 4));
     expect(worst.map(({ index, ratio }) => [index, ratio])).toEqual([
-      [1, inf],
+      [1, 0.5],
       [2, 0.25],
       [0, 0],
+    ]);
+  });
+
+  test('where some fail, those within their bound are not told', () => {
+    const { worst } = compare(of(1, nan, 3), of(1, 2, 2), of(0, 1, 4));
+    expect(worst.map(({ index, ratio }) => [index, ratio])).toEqual([[1, inf]]);
+  });
+
+  test('bits: the worst are those of the most units in the last place', () => {
+    const actual = Float32Array.of(1 + 2 ** -23, 2, 5, 1 + 2 ** -20, -0);
+    const { worst } = compareBits(actual, Float32Array.of(1, 2, 4, 1, 0));
+    expect(worst.map(({ index, ratio }) => [index, ratio])).toEqual([
+      [2, 2 ** 21],
+      [3, 8],
+      [0, 1],
+      [4, 1],
     ]);
   });
 

@@ -9,7 +9,7 @@ export interface Difference {
   readonly expected: number;
   readonly actual: number;
   readonly bound: number;
-  /** |actual - expected| / bound; infinite where nothing is allowed or the difference is no number. */
+  /** |actual - expected| over the bound, or in units in the last place where none is allowed; infinite for no number. */
   readonly ratio: number;
 }
 
@@ -46,19 +46,21 @@ function judge(actual: number, expected: number, bound: number): Judgement {
   return Number.isFinite(bound) ? 'beyond' : 'undecided';
 }
 
-/** |actual - expected| / bound; 0 for equal numbers, infinite where no number can be said. */
-function ratioOf(actual: number, expected: number, bound: number): number {
+/** How elements are judged, and what their difference is measured in. */
+interface Criterion {
+  readonly bound: (index: number) => number;
+  readonly judge: (actual: number, expected: number, bound: number) => Judgement;
+  readonly unit: (expected: number, bound: number) => number;
+}
+
+/** |actual - expected| in units; 0 for equal numbers, infinite where no number can be said. */
+function ratioOf(actual: number, expected: number, unit: number): number {
   if (actual === expected) return 0;
-  const ratio = Math.abs(actual - expected) / bound;
+  const ratio = Math.abs(actual - expected) / unit;
   return Number.isNaN(ratio) ? Number.POSITIVE_INFINITY : ratio;
 }
 
-function compareBy(
-  actual: FloatArray,
-  expected: FloatArray,
-  bound: (index: number) => number,
-  judgeOne = judge,
-): Comparison {
+function compareBy(actual: FloatArray, expected: FloatArray, criterion: Criterion): Comparison {
   if (actual.length !== expected.length) {
     const reason = `${actual.length} elements against ${expected.length} expected`;
     return { verdict: 'fail', compared: 0, failures: 0, worstRatio: Number.POSITIVE_INFINITY, worst: [], reason };
@@ -70,13 +72,20 @@ function compareBy(
   for (let index = 0; index < expected.length; index++) {
     const e = expected[index]!;
     const a = actual[index]!;
-    const b = bound(index);
-    const judgement = judgeOne(a, e, b);
+    const bound = criterion.bound(index);
+    const judgement = criterion.judge(a, e, bound);
+    // From the first failure on only failures are worth showing.
+    if (judgement === 'beyond' && failures === 0) {
+      worst.length = 0;
+      least = Number.NEGATIVE_INFINITY;
+    }
     if (judgement === 'beyond') failures++;
     else if (judgement === 'undecided') undecided++;
-    const ratio = judgement === 'beyond' ? Math.max(1, ratioOf(a, e, b)) : ratioOf(a, e, b);
+    if (failures > 0 && judgement !== 'beyond') continue;
+    const distance = ratioOf(a, e, criterion.unit(e, bound));
+    const ratio = judgement === 'beyond' ? Math.max(1, distance) : distance;
     if (worst.length < WORST_SHOWN || ratio > least) {
-      remember(worst, { index, expected: e, actual: a, bound: b, ratio });
+      remember(worst, { index, expected: e, actual: a, bound, ratio });
       least = worst[WORST_SHOWN - 1]?.ratio ?? Number.NEGATIVE_INFINITY;
     }
   }
@@ -102,15 +111,23 @@ function verdictOf(compared: number, failures: number, undecided: number): Verdi
  */
 export function compare(actual: FloatArray, expected: FloatArray, bound: Float64Array): Comparison {
   if (bound.length !== expected.length) throw new Error(`${bound.length} bounds for ${expected.length} elements`);
-  return compareBy(actual, expected, (index) => bound[index]!);
+  return compareBy(actual, expected, { bound: (index) => bound[index]!, judge, unit: (_expected, allowed) => allowed });
 }
 
-/** Every element must be the very same float, bit for bit (a zero's sign included). A NaN fails even so. */
+/** Distance from a float32 number to the next larger one: one unit in the last place. */
+function unitInLastPlace(value: number): number {
+  const exponent = value === 0 ? -126 : Math.max(-126, Math.floor(Math.log2(Math.abs(value))));
+  return 2 ** (exponent - 23);
+}
+
+/**
+ * Every element must be the very same float, bit for bit (a zero's sign included). A NaN fails even so. Ratios are in
+ * float32's units in the last place.
+ */
 export function compareBits(actual: FloatArray, expected: FloatArray): Comparison {
-  return compareBy(
-    actual,
-    expected,
-    () => 0,
-    (a, e) => (Object.is(a, e) && !Number.isNaN(a) ? 'within' : 'beyond'),
-  );
+  return compareBy(actual, expected, {
+    bound: () => 0,
+    judge: (a, e) => (Object.is(a, e) && !Number.isNaN(a) ? 'within' : 'beyond'),
+    unit: unitInLastPlace,
+  });
 }

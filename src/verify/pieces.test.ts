@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { deployForms, fuseTo } from '../fused/forms.ts';
 import { fuse, rules } from '../fused/fuse.ts';
 import type { Network } from '../network/ops.ts';
+import { buildRepMlpNet, completeRepMlpNetConfig } from '../reference/repmlpnet.ts';
 import { buildRepVit, completeRepVitConfig } from '../reference/repvit.ts';
 import { isFused, pieces } from './pieces.ts';
 
@@ -47,6 +49,53 @@ describe.each(forms)('pieces of RepViT, legacy $legacy, two heads $distillation'
     }
   });
 });
+
+describe.each(deployForms(repmlpnet()))('pieces of RepMLPNet, $name', (form) => {
+  const fusion = fuseTo(form, repmlpnet());
+  const all = pieces(fusion);
+  const shared = new Set(fusion.regions.flatMap((region) => region.shared));
+
+  test('every node of both networks is in exactly one, but for shared batch norms', () => {
+    const inPieces = all.flatMap(({ reference }) => computed(reference));
+    const own = inPieces.filter((name) => !shared.has(name));
+    expect([...own, ...shared].toSorted()).toEqual(computed(fusion.reference).toSorted());
+    expect(all.flatMap(({ deploy }) => computed(deploy))).toEqual(computed(fusion.network));
+    expect(shared.size).toBe(form.name === 'deploy' ? 2 * 2 + 1 : 0);
+  });
+
+  test('each stands where the values that it reads are there already', () => {
+    const known = new Set(['input']);
+    for (const { reference, inputs } of all) {
+      expect(reference.inputs.filter((name) => !known.has(name))).toEqual([]);
+      expect([...inputs.values()].toSorted()).toEqual(reference.inputs.toSorted());
+      known.add(reference.output);
+    }
+    expect(known.has(fusion.reference.output)).toBe(true);
+  });
+
+  test('a pool that reads what was before its batch norm belongs to the layer behind it', () => {
+    const head = all.find(({ name }) => name === 'head');
+    if (form.name === 'deploy') {
+      expect(computed(head!.deploy)).toEqual(['global_pool', 'head']);
+      expect(computed(head!.reference)).toEqual(['head_norm', 'global_pool', 'head']);
+      expect([...head!.inputs]).toEqual([['stages.1.0.add2', 'stages.1.0.add2']]);
+    } else {
+      expect(computed(head!.deploy)).toEqual(['head']);
+    }
+  });
+});
+
+function repmlpnet(): Network {
+  const config = completeRepMlpNetConfig({
+    channels: [4, 6],
+    hs: [6, 1],
+    ws: [8, 2],
+    num_blocks: [1, 1],
+    sharesets_nums: [2, 3],
+    reparam_conv_k: [1, 3],
+  });
+  return buildRepMlpNet(config, { batch: 2, height: 24, width: 32 });
+}
 
 test('without a rule every node is a piece of its own', () => {
   const network = buildRepVit(completeRepVitConfig({ embed_dim: [8] }), { batch: 1, height: 16, width: 16 });

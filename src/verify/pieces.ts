@@ -25,15 +25,16 @@ export function isFused(piece: Piece): boolean {
 export function pieces(fusion: Fusion): Piece[] {
   const regions = new Map(fusion.regions.map((region) => [region.deploy, region]));
   return fusion.network.nodes
-    .filter(({ op }) => op.kind !== 'input')
-    .map(({ name, inputs }) => {
+    .filter(({ name, op }) => op.kind !== 'input' && fusion.sameValue.has(name))
+    .map(({ name }) => {
       const region = regions.get(name);
+      const deploy = subnetwork(fusion.network, new Set([...(region?.inner ?? []), name]), name);
       return {
         name,
         rules: region?.rules ?? [],
         reference: subnetwork(fusion.reference, new Set(region?.reference ?? [name]), fusion.sameValue.get(name)!),
-        deploy: subnetwork(fusion.network, new Set([name]), name),
-        inputs: new Map(inputs.map((input) => [input, fusion.sameValue.get(input)!])),
+        deploy,
+        inputs: new Map(deploy.inputs.map((input) => [input, fusion.sameValue.get(input)!])),
       };
     });
 }

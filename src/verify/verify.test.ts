@@ -2,12 +2,15 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type { Engine, EngineInputs } from '../engines/engine.ts';
 import { UnsupportedOp } from '../engines/engine.ts';
 import { openEngine } from '../engines/index.ts';
+import { deployForms, fuseTo } from '../fused/forms.ts';
 import { type Fusion, fuse, fuseWeights, roundWeights, rules } from '../fused/fuse.ts';
 import type { FusedWeights, Rule } from '../fused/rule.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
-import { buildRepVit, completeRepVitConfig, type InputSize } from '../reference/repvit.ts';
+import { buildRepMlpNet, completeRepMlpNetConfig } from '../reference/repmlpnet.ts';
+import { buildRepVit, completeRepVitConfig } from '../reference/repvit.ts';
+import type { InputSize } from '../reference/size.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
 import { type Finding, type Tier, type Verification, type VerifyRequest, verify } from './verify.ts';
 
@@ -16,6 +19,22 @@ const SEED = 11;
 function smallRepVit(legacy: boolean, size: InputSize = { batch: 2, height: 48, width: 40 }): Network {
   return buildRepVit(completeRepVitConfig({ legacy, embed_dim: [8, 16], depth: [1, 1], num_classes: 7 }), size);
 }
+
+/** Maps of one window and of six, of which some change places. */
+function smallRepMlpNet(): Network {
+  const config = completeRepMlpNetConfig({
+    channels: [4, 6],
+    hs: [6, 1],
+    ws: [8, 2],
+    num_blocks: [1, 1],
+    sharesets_nums: [2, 3],
+    reparam_conv_k: [1, 3],
+    num_class: 7,
+  });
+  return buildRepMlpNet(config, { batch: 2, height: 24, width: 32 });
+}
+
+const [official, complete] = deployForms(smallRepMlpNet());
 
 function request(fusion: Fusion, rest: Partial<VerifyRequest> = {}): VerifyRequest {
   return {
@@ -41,9 +60,14 @@ beforeAll(async () => {
   [wasm, cpu] = await Promise.all([openEngine('wasm'), openEngine('cpu')]);
 });
 
-describe.each([false, true])('a small RepViT, legacy %s', (legacy) => {
+describe.each<[string, () => Fusion]>([
+  ['RepViT', () => fuse(smallRepVit(false))],
+  ['RepViT, legacy', () => fuse(smallRepVit(true))],
+  ['RepMLPNet', () => fuseTo(complete!, smallRepMlpNet())],
+  ['RepMLPNet, deploy-official', () => fuseTo(official, smallRepMlpNet())],
+])('a small %s', (_name, fusionOf) => {
   test('passes in every tier, on two engines', async () => {
-    const fusion = fuse(smallRepVit(legacy));
+    const fusion = fusionOf();
     const before = [wasm, cpu].map((engine) => engine.liveTensors());
     const result = await verify(request(fusion, { engines: [wasm, cpu] }));
     expect(result.failures).toEqual([]);
@@ -60,7 +84,8 @@ describe.each([false, true])('a small RepViT, legacy %s', (legacy) => {
       });
     }
     const regions = fusion.regions.length;
-    const others = fusion.network.nodes.length - 1 - regions;
+    const inner = fusion.regions.flatMap((region) => region.inner);
+    const others = fusion.network.nodes.length - 1 - regions - inner.length;
     const pieces = (tier: Tier) => result.tiers.filter((row) => row.tier === tier).map((row) => [row.form, row.pieces]);
     expect(pieces('algebra')).toEqual([[undefined, regions]]);
     expect(pieces('runtime').toSorted()).toEqual(
@@ -93,8 +118,11 @@ describe('without an engine', () => {
 
 const bytes = ({ data }: Tensor): string => Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('hex');
 
-test('leaves the networks, the weights and the input as they are', async () => {
-  const fusion = fuse(smallRepVit(false));
+test.each([
+  ['RepViT', () => fuse(smallRepVit(false))],
+  ['RepMLPNet', () => fuseTo(complete!, smallRepMlpNet())],
+])('leaves the networks, the weights and the input of %s as they are', async (_name, fusionOf) => {
+  const fusion = fusionOf();
   const given = request(fusion, { engines: [wasm] });
   const reference = structuredClone(fusion.reference);
   const deploy = structuredClone(fusion.network);
@@ -432,6 +460,6 @@ describe('only', () => {
   test.each(['nowhere', 'input', `${MIXER}.conv.c`])('refuses %s, which is no deploy node', async (only) => {
     const replay = verify(request(fuse(smallRepVit(false)), { engines: [wasm], only }));
     await expect(replay).rejects.toThrow(InputError);
-    await expect(replay).rejects.toThrow(`${only} is not a node of repvit's deploy form`);
+    await expect(replay).rejects.toThrow(`${only} is no region of repvit's deploy form`);
   });
 });

@@ -1,82 +1,34 @@
 import { type Engine, type LoadedNetwork, UnsupportedOp } from '../engines/engine.ts';
-import { roundingsField } from '../fused/field.ts';
+import { magnitudeField, roundingsField } from '../fused/field.ts';
 import { type Fusion, fuseIn, fuseWeights, roundWeights } from '../fused/fuse.ts';
 import { checkStructure } from '../fused/structure.ts';
-import { evaluateFloat64 } from '../interpreters/float64.ts';
-import { type Magnitude, magnitude } from '../interpreters/magnitude.ts';
 import { InputError } from '../network/errors.ts';
 import { weightShapesByKey, withInputShapes } from '../network/graph.ts';
 import { isKind, type Network } from '../network/ops.ts';
-import { FLOAT64, type Precision } from '../network/precision.ts';
+import { FLOAT32, FLOAT64, gamma } from '../network/precision.ts';
 import { elements, type Shape, type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
 import { errorBound, magnitudeOptions } from './bounds.ts';
 import { runCanaries } from './canaries.ts';
 import { type Comparison, compare, compareBits, type Verdict } from './compare.ts';
-import { compareLogits, type LogitsReport } from './logits.ts';
+import { Evaluated, outputOf, type Values } from './evaluated.ts';
+import {
+  type Finding,
+  type Form,
+  Ledger,
+  type NetworkRow,
+  type Tier,
+  type Verification,
+  worstVerdict,
+} from './findings.ts';
+import { compareLogits } from './logits.ts';
 import { isFused, type Piece, pieces } from './pieces.ts';
 
-/** Which form a network or a piece of it belongs to; `both` for a node that fusing leaves as it is. */
-export type Form = 'reference' | 'deploy' | 'both';
-export type Tier = 'canaries' | 'structure' | 'weights' | 'algebra' | 'runtime' | 'network';
-
-/** One comparison of one piece, in one tier. */
-export interface Finding {
-  readonly tier: Tier;
-  /** The deploy node; for the network tier, the network. */
-  readonly piece: string;
-  readonly rules: readonly string[];
-  /** The reference nodes that it replaces, or itself. */
-  readonly reference: readonly string[];
-  readonly engine?: string;
-  readonly form?: Form;
-  /** `own` activations, or a `probe` map large enough to exercise every tap. */
-  readonly input?: 'own' | 'probe';
-  /** Of the compared tensor. */
-  readonly shape: Shape;
-  /** The state_dict key, in the weights tier. */
-  readonly key?: string;
-  /** K of the bound. */
-  readonly operations?: number;
-  readonly comparison: Comparison;
-}
-
-/** A tier's findings summed up, per engine and form where it has them. */
-export interface TierSummary {
-  readonly tier: Tier;
-  readonly engine?: string;
-  readonly form?: Form;
-  readonly verdict: Verdict;
-  /** Elements compared; for structure, nodes and keys looked at. */
-  readonly compared: number;
-  /** Pieces compared. */
-  readonly pieces: number;
-  /** Largest error over its bound, and where. */
-  readonly worstRatio: number;
-  readonly worstPiece?: string;
-}
-
-/** End-to-end logits of one form on one engine against the float64 reference. */
-export interface NetworkRow {
-  readonly engine: string;
-  readonly form: Form;
-  readonly logits: LogitsReport;
-}
-
-export interface Verification {
-  readonly model: string;
-  readonly verdict: Verdict;
-  readonly tiers: readonly TierSummary[];
-  readonly network: readonly NetworkRow[];
-  /** Everything that did not pass, in topological order: the first is where to look. */
-  readonly failures: readonly Finding[];
-  /** Sentences about what no finding shows: structure, canaries, an engine that refused. */
-  readonly problems: readonly string[];
-  /** Float32 logits of each form as each engine computed them, verified here: `ENGINE/FORM`. */
-  readonly logits: ReadonlyMap<string, Tensor<Float32Array>>;
-}
+export { type Finding, type Tier, type TierSummary, type Verification, worstVerdict } from './findings.ts';
 
 export interface VerifyRequest {
   readonly fusion: Fusion;
+  /** Name of the deploy form, for the report. */
+  readonly form?: string;
   /** Of the reference network, checked against it. */
   readonly weights: Weights;
   /** The deploy weights as stored, checked against the deploy network; our own fused ones, rounded once, by default. */
@@ -90,57 +42,6 @@ export interface VerifyRequest {
   readonly only?: string;
   /** Told before each piece and each whole network. */
   readonly onProgress?: (done: number, total: number, what: string) => void;
-}
-
-type Values = ReadonlyMap<string, Tensor<Float32Array>>;
-
-/** Collects findings into summaries and failures. */
-class Ledger {
-  readonly #tiers = new Map<string, TierSummary>();
-  readonly failures: Finding[] = [];
-  readonly problems: string[] = [];
-
-  add(finding: Finding): void {
-    const { tier, engine, form, comparison } = finding;
-    const key = [tier, engine, form].join('/');
-    const before = this.#tiers.get(key);
-    const worse = before === undefined || comparison.worstRatio > before.worstRatio;
-    const worstPiece = worse ? finding.piece : before.worstPiece;
-    this.#tiers.set(key, {
-      tier,
-      ...(engine === undefined ? {} : { engine }),
-      ...(form === undefined ? {} : { form }),
-      verdict: worstVerdict([...(before === undefined ? [] : [before.verdict]), comparison.verdict]),
-      compared: (before?.compared ?? 0) + comparison.compared,
-      pieces: (before?.pieces ?? 0) + 1,
-      worstRatio: Math.max(before?.worstRatio ?? 0, comparison.worstRatio),
-      ...(worstPiece === undefined ? {} : { worstPiece }),
-    });
-    if (comparison.verdict !== 'pass') this.failures.push(finding);
-  }
-
-  /** A tier's verdict that does not come from elements' differences. */
-  note(
-    tier: Tier,
-    verdict: Verdict,
-    compared: number,
-    problems: readonly string[],
-    of: Pick<TierSummary, 'engine' | 'form'> = {},
-  ): void {
-    this.#tiers.set([tier, of.engine, of.form].join('/'), { tier, ...of, verdict, compared, pieces: 0, worstRatio: 0 });
-    this.problems.push(...problems);
-  }
-
-  summaries(): TierSummary[] {
-    return [...this.#tiers.values()];
-  }
-}
-
-const BY_SEVERITY: readonly Verdict[] = ['fail', 'nothing compared', 'inconclusive', 'pass'];
-
-/** The worst of several verdicts; of none, that nothing was compared. */
-export function worstVerdict(verdicts: readonly Verdict[]): Verdict {
-  return BY_SEVERITY.find((verdict) => verdicts.includes(verdict)) ?? 'nothing compared';
 }
 
 /**
@@ -158,7 +59,7 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
   const chosen = only === undefined ? all : all.filter(({ name }) => name === only);
   if (chosen.length === 0) {
     throw new InputError(
-      `${only} is not a node of ${fusion.reference.name}'s deploy form; its names are those that a report shows`,
+      `${only} is no region of ${fusion.reference.name}'s deploy form; a report names them, such as ${all.at(-1)?.name}`,
     );
   }
   const session: Session = {
@@ -167,6 +68,7 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
     unrounded,
     stored: request.deployWeights ?? roundWeights(unrounded),
     roundings: roundingsOf(fusion),
+    rounded: roundWeights(weights),
     floor: Math.max(...[FLOAT64, ...engines.map(({ info }) => info.precision)].map((p) => magnitudeOptions(p).floor)),
   };
   await checkPieces(session, all, new Set(chosen));
@@ -175,6 +77,7 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
   const tiers = ledger.summaries();
   return {
     model: fusion.reference.name,
+    form: request.form ?? 'deploy',
     verdict: worstVerdict(tiers.map(({ verdict }) => verdict)),
     tiers,
     network: network.rows,
@@ -192,6 +95,9 @@ interface Session extends VerifyRequest {
   readonly roundings: ReadonlyMap<string, number>;
   /** What underflow adds to S: the largest of all arithmetics here, so that they share it. */
   readonly floor: number;
+  /** The reference weights as an engine takes them. */
+  readonly rounded: Weights<Float32Array>;
+  magnitudes?: ReadonlyMap<string, ArrayLike<number>>;
 }
 
 function checkTheCheck(ledger: Ledger): void {
@@ -205,17 +111,25 @@ function checkFusion(fusion: Fusion, ledger: Ledger): void {
   ledger.note('structure', problems.length === 0 ? 'pass' : 'fail', checked, problems);
 }
 
+/** Per deploy node: the most roundings on the way to one of its fused weights. */
 function roundingsOf(fusion: Fusion): ReadonlyMap<string, number> {
   const shapes = weightShapesByKey(fusion.reference);
-  const counts = fuseIn(fusion, roundingsField, (key) => new Float64Array(elements(shapes.get(key)!)));
-  const most = (key: string): number => {
-    const { values = [] as ArrayLike<number> } = counts.get(key) ?? {};
-    let result = 0;
-    for (let i = 0; i < values.length; i++) result = Math.max(result, values[i]!);
-    return result;
-  };
+  const most = new Map<string, number>();
+  fuseIn(
+    fusion,
+    roundingsField,
+    (key) => new Float64Array(elements(shapes.get(key)!)),
+    (key, _shape, values) => {
+      let largest = 0;
+      for (let i = 0; i < values.length; i++) largest = Math.max(largest, values[i]!);
+      most.set(key, largest);
+    },
+  );
   return new Map(
-    fusion.network.nodes.map(({ name, weights }) => [name, Math.max(0, ...Object.values(weights).map(most))]),
+    fusion.network.nodes.map(({ name, weights }) => [
+      name,
+      Math.max(0, ...Object.values(weights).map((key) => most.get(key) ?? 0)),
+    ]),
   );
 }
 
@@ -241,17 +155,42 @@ async function checkPieces(session: Session, all: readonly Piece[], chosen: Read
   }
 }
 
-async function outputOf(network: Network, weights: Weights, inputs: Values): Promise<Tensor<Float64Array>> {
-  return (await evaluateFloat64(network, weights, inputs)).get(network.output)!;
-}
-
 /** Are the stored deploy weights, bit for bit, the ones that our fuser makes? */
-function checkWeights({ ledger, stored, unrounded }: Session, piece: Piece): void {
+function checkWeights(session: Session, piece: Piece): void {
+  const { ledger, stored, unrounded } = session;
   for (const key of weightShapesByKey(piece.deploy).keys()) {
     const actual = stored.get(key)!;
     const comparison = compareBits(actual.data, toFloat32(unrounded.get(key)!).data);
-    ledger.add({ ...describe(piece), tier: 'weights', key, shape: actual.shape, comparison });
+    const reason = comparison.failures > 0 && isFused(piece) ? { reason: explain(session, piece, key) } : {};
+    ledger.add({
+      ...describe(piece),
+      tier: 'weights',
+      key,
+      shape: actual.shape,
+      comparison: { ...comparison, ...reason },
+    });
   }
+}
+
+/** Whether fusing in float32, as most tools do, can have made the stored weight: a fault cannot hide behind it. */
+function explain(session: Session, piece: Piece, key: string): string {
+  const exact = session.unrounded.get(key)!.data;
+  // The magnitudes of the weights, made on the first failure only.
+  session.magnitudes ??= magnitudesOf(session);
+  const sums = session.magnitudes.get(key)!;
+  const factor = gamma(session.roundings.get(piece.name)! + 1, FLOAT32.unitRoundoff);
+  const actual = session.stored.get(key)!.data;
+  const explained = actual.every((value, i) => Math.abs(value - exact[i]!) <= factor * sums[i]!);
+  return explained
+    ? 'no difference is larger than fusing in float32 makes; fuse in float64 and round once'
+    : 'larger than fusing in float32 could make it';
+}
+
+function magnitudesOf({ fusion, weights }: Session): ReadonlyMap<string, ArrayLike<number>> {
+  const magnitudes = new Map<string, ArrayLike<number>>();
+  const absolute = (key: string) => weights.get(key)!.data.map(Math.abs);
+  fuseIn(fusion, magnitudeField, absolute, (key, _shape, values) => magnitudes.set(key, values));
+  return magnitudes;
 }
 
 function describe(piece: Piece): Pick<Finding, 'piece' | 'rules' | 'reference'> {
@@ -312,7 +251,7 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   }
   const forms: (readonly [Form, Evaluated])[] = isFused(piece)
     ? [
-        ['reference', reference],
+        ['reference', await asEngineTakes(session, piece, reference)],
         ['deploy', deploy],
       ]
     : [['both', deploy]];
@@ -325,6 +264,12 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
     }
   }
   return reference.output;
+}
+
+/** The reference on float32 weights: the same, unless the state dict holds float64 ones. */
+async function asEngineTakes({ weights, rounded }: Session, piece: Piece, reference: Evaluated): Promise<Evaluated> {
+  const isRounded = [...weightShapesByKey(piece.reference).keys()].some((key) => weights.get(key) !== rounded.get(key));
+  return isRounded ? Evaluated.of(piece.reference, rounded, reference.inputs) : reference;
 }
 
 /** Where S may overflow there is no bound to compare with. */
@@ -349,48 +294,6 @@ async function compareRun(engine: Engine, evaluated: Evaluated, bound: Float64Ar
     return undecided(error instanceof UnsupportedOp ? 'inconclusive' : 'fail', reason);
   } finally {
     await loaded?.dispose();
-  }
-}
-
-/** A small network on its inputs: its float64 values, and its magnitudes, each computed once. */
-class Evaluated {
-  readonly network: Network;
-  readonly weights: Weights;
-  readonly inputs: Values;
-  readonly #values: ReadonlyMap<string, Tensor<Float64Array>>;
-  readonly #magnitudes = new Map<number, Promise<Magnitude>>();
-
-  private constructor(
-    network: Network,
-    weights: Weights,
-    inputs: Values,
-    values: ReadonlyMap<string, Tensor<Float64Array>>,
-  ) {
-    this.network = network;
-    this.weights = weights;
-    this.inputs = inputs;
-    this.#values = values;
-  }
-
-  static async of(network: Network, weights: Weights, inputs: Values): Promise<Evaluated> {
-    return new Evaluated(network, weights, inputs, await evaluateFloat64(network, weights, inputs, { keep: 'all' }));
-  }
-
-  get output(): Tensor<Float64Array> {
-    return this.#values.get(this.network.output)!;
-  }
-
-  /** Shared by all precisions that see the same S: of affine pieces, by all. */
-  magnitude(floor: number, precision: Precision): Promise<Magnitude> {
-    // Only GELU looks at the engine's erf.
-    const looksAtErf = this.network.nodes.some(({ op }) => op.kind === 'gelu');
-    const { erfError } = magnitudeOptions(precision);
-    const options = { floor, erfError: looksAtErf ? erfError : 0 };
-    const known = this.#magnitudes.get(options.erfError);
-    if (known !== undefined) return known;
-    const computed = magnitude(this.network, this.weights, this.#values, options);
-    this.#magnitudes.set(options.erfError, computed);
-    return computed;
   }
 }
 

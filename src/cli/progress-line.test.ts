@@ -1,0 +1,25 @@
+import { Writable } from 'node:stream';
+import { expect, test } from 'vitest';
+import { progressLine } from './progress-line.ts';
+
+/** A stream that keeps what is written, as stderr is where it is no terminal. */
+function plainStream(): { readonly stream: NodeJS.WriteStream; readonly lines: () => string[] } {
+  let text = '';
+  const stream = new Writable({
+    write(chunk, _encoding, done) {
+      text += String(chunk);
+      done();
+    },
+  }) as NodeJS.WriteStream;
+  return { stream, lines: () => text.split('\n').slice(0, -1) };
+}
+
+test('where there is no terminal, each task gets one plain line when it starts', async () => {
+  const { stream, lines } = plainStream();
+  const line = await progressLine(stream);
+  line.show({ task: 'verify a', done: 0, total: 4, what: 'x' });
+  line.show({ task: 'verify a', done: 1, total: 4, what: 'y' });
+  line.show({ task: 'time a', done: 0, total: 24, what: 'loading', secondsLeft: 62 });
+  line.clear();
+  expect(lines()).toEqual(['verify a, 0 %, x', 'time a, 0 %, loading, about 1 min 5 s left']);
+});

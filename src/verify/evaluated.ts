@@ -1,0 +1,56 @@
+import { evaluateFloat64 } from '../interpreters/float64.ts';
+import { type Magnitude, magnitude } from '../interpreters/magnitude.ts';
+import type { Network } from '../network/ops.ts';
+import type { Precision } from '../network/precision.ts';
+import type { Tensor, Weights } from '../network/tensor.ts';
+import { magnitudeOptions } from './bounds.ts';
+
+/** Float32 values by the name of the node that they are fed to. */
+export type Values = ReadonlyMap<string, Tensor<Float32Array>>;
+
+/** The network's float64 output. */
+export async function outputOf(network: Network, weights: Weights, inputs: Values): Promise<Tensor<Float64Array>> {
+  return (await evaluateFloat64(network, weights, inputs)).get(network.output)!;
+}
+
+/** A small network on its inputs: its float64 values, and its magnitudes, each computed once. */
+export class Evaluated {
+  readonly network: Network;
+  readonly weights: Weights;
+  readonly inputs: Values;
+  readonly #values: ReadonlyMap<string, Tensor<Float64Array>>;
+  readonly #magnitudes = new Map<number, Promise<Magnitude>>();
+
+  private constructor(
+    network: Network,
+    weights: Weights,
+    inputs: Values,
+    values: ReadonlyMap<string, Tensor<Float64Array>>,
+  ) {
+    this.network = network;
+    this.weights = weights;
+    this.inputs = inputs;
+    this.#values = values;
+  }
+
+  static async of(network: Network, weights: Weights, inputs: Values): Promise<Evaluated> {
+    return new Evaluated(network, weights, inputs, await evaluateFloat64(network, weights, inputs, { keep: 'all' }));
+  }
+
+  get output(): Tensor<Float64Array> {
+    return this.#values.get(this.network.output)!;
+  }
+
+  /** Shared by all precisions that see the same S: of affine pieces, by all. */
+  magnitude(floor: number, precision: Precision): Promise<Magnitude> {
+    // Only GELU looks at the engine's erf.
+    const looksAtErf = this.network.nodes.some(({ op }) => op.kind === 'gelu');
+    const { erfError } = magnitudeOptions(precision);
+    const options = { floor, erfError: looksAtErf ? erfError : 0 };
+    const known = this.#magnitudes.get(options.erfError);
+    if (known !== undefined) return known;
+    const computed = magnitude(this.network, this.weights, this.#values, options);
+    this.#magnitudes.set(options.erfError, computed);
+    return computed;
+  }
+}

@@ -1,0 +1,114 @@
+import type { Shape, Tensor } from '../network/tensor.ts';
+import type { Comparison, Verdict } from './compare.ts';
+import type { LogitsReport } from './logits.ts';
+
+/** Which form a network or a piece of it belongs to; `both` for a node that fusing leaves as it is. */
+export type Form = 'reference' | 'deploy' | 'both';
+export type Tier = 'canaries' | 'structure' | 'weights' | 'algebra' | 'runtime' | 'network';
+
+/** One comparison of one piece, in one tier. */
+export interface Finding {
+  readonly tier: Tier;
+  /** The deploy node; for the network tier, the network. */
+  readonly piece: string;
+  readonly rules: readonly string[];
+  /** The reference nodes that it replaces, or itself. */
+  readonly reference: readonly string[];
+  readonly engine?: string;
+  readonly form?: Form;
+  /** `own` activations, or a `probe` map large enough to exercise every tap. */
+  readonly input?: 'own' | 'probe';
+  /** Of the compared tensor. */
+  readonly shape: Shape;
+  /** The state_dict key, in the weights tier. */
+  readonly key?: string;
+  /** K of the bound. */
+  readonly operations?: number;
+  readonly comparison: Comparison;
+}
+
+/** A tier's findings summed up, per engine and form where it has them. */
+export interface TierSummary {
+  readonly tier: Tier;
+  readonly engine?: string;
+  readonly form?: Form;
+  readonly verdict: Verdict;
+  /** Elements compared; for structure, nodes and keys looked at. */
+  readonly compared: number;
+  /** Pieces compared. */
+  readonly pieces: number;
+  /** Largest error over its bound, and where. */
+  readonly worstRatio: number;
+  readonly worstPiece?: string;
+}
+
+/** End-to-end logits of one form on one engine against the float64 reference. */
+export interface NetworkRow {
+  readonly engine: string;
+  readonly form: Form;
+  readonly logits: LogitsReport;
+}
+
+export interface Verification {
+  readonly model: string;
+  /** The deploy form that was held against the train form. */
+  readonly form: string;
+  readonly verdict: Verdict;
+  readonly tiers: readonly TierSummary[];
+  readonly network: readonly NetworkRow[];
+  /** Everything that did not pass, in topological order: the first is where to look. */
+  readonly failures: readonly Finding[];
+  /** Sentences about what no finding shows: structure, canaries, an engine that refused. */
+  readonly problems: readonly string[];
+  /** Float32 logits of each form as each engine computed them, verified here: `ENGINE/FORM`. */
+  readonly logits: ReadonlyMap<string, Tensor<Float32Array>>;
+}
+
+/** Collects findings into summaries and failures. */
+export class Ledger {
+  readonly #tiers = new Map<string, TierSummary>();
+  readonly failures: Finding[] = [];
+  readonly problems: string[] = [];
+
+  add(finding: Finding): void {
+    const { tier, engine, form, comparison } = finding;
+    const key = [tier, engine, form].join('/');
+    const before = this.#tiers.get(key);
+    const worse = before === undefined || comparison.worstRatio > before.worstRatio;
+    const worstPiece = worse ? finding.piece : before.worstPiece;
+    this.#tiers.set(key, {
+      tier,
+      ...(engine === undefined ? {} : { engine }),
+      ...(form === undefined ? {} : { form }),
+      verdict: worstVerdict([...(before === undefined ? [] : [before.verdict]), comparison.verdict]),
+      compared: (before?.compared ?? 0) + comparison.compared,
+      pieces: (before?.pieces ?? 0) + 1,
+      worstRatio: Math.max(before?.worstRatio ?? 0, comparison.worstRatio),
+      ...(worstPiece === undefined ? {} : { worstPiece }),
+    });
+    if (comparison.verdict !== 'pass') this.failures.push(finding);
+  }
+
+  /** A tier's verdict that does not come from elements' differences. */
+  note(
+    tier: Tier,
+    verdict: Verdict,
+    compared: number,
+    problems: readonly string[],
+    of: Pick<TierSummary, 'engine' | 'form'> = {},
+  ): void {
+    this.#tiers.set([tier, of.engine, of.form].join('/'), { tier, ...of, verdict, compared, pieces: 0, worstRatio: 0 });
+    this.problems.push(...problems);
+  }
+
+  summaries(): TierSummary[] {
+    return [...this.#tiers.values()];
+  }
+}
+
+const BY_SEVERITY: readonly Verdict[] = ['fail', 'nothing compared', 'inconclusive', 'pass'];
+
+/** The worst of several verdicts; of none, that nothing was compared. */
+export function worstVerdict(verdicts: readonly Verdict[]): Verdict {
+  return BY_SEVERITY.find((verdict) => verdicts.includes(verdict)) ?? 'nothing compared';
+}
