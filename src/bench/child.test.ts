@@ -2,8 +2,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { openEngine } from '../engines/index.ts';
 import { completeRepVitConfig } from '../reference/repvit.ts';
 import { forkSession } from './parent.ts';
-import { type Arm, prepareModel } from './prepare.ts';
-import type { SessionSpec } from './session.ts';
+import { preparePair, type Role } from './prepare.ts';
+import type { SessionResult, SessionSpec } from './session.ts';
 
 /** The built process: Node runs no TypeScript. `npm test` builds before it tests. */
 const CHILD = new URL('../../dist/bench/child.js', import.meta.url);
@@ -19,44 +19,53 @@ const identity = {
   seed: 3,
 };
 
+const pair = { baseline: 'reference', arm: 'deploy' } as const;
 /** Logits of both forms, computed in this process. */
-let expected: Record<Arm, Float32Array>;
+let expected: Record<Role, Float32Array>;
 beforeAll(async () => {
   const engine = await openEngine(ENGINE);
-  const { networks, weights, input } = prepareModel(identity);
-  const logits = async (arm: Arm) => {
-    const loaded = await engine.load(networks[arm], weights[arm]);
+  const { forms, input } = preparePair(identity, pair);
+  const logits = async ({ network, weights }: typeof forms.arm) => {
+    const loaded = await engine.load(network, weights);
     const output = await loaded.run(new Map([['input', input]]));
     await loaded.dispose();
     return output.data;
   };
-  expected = { reference: await logits('reference'), deploy: await logits('deploy') };
+  expected = { baseline: await logits(forms.baseline), arm: await logits(forms.arm) };
 });
 
 const spec = (rest: Partial<SessionSpec> = {}): SessionSpec => ({
   ...identity,
+  pair,
   engine: ENGINE,
   threads: 1,
   quads: 3,
   budgetMs: 1,
+  longestMs: 60_000,
   expected,
   ...rest,
 });
 
+async function timed(request: SessionSpec): Promise<SessionResult> {
+  const result = await forkSession(request, () => {}, CHILD);
+  if (result.kind !== 'timed') throw new Error(result.reason);
+  return result;
+}
+
 describe('a session in a process of its own', () => {
   test('makes the same network, weights and input from the seed, and the same logits bit for bit', async () => {
-    const { info, samples, checked, tensorsLeaked } = await forkSession(spec(), () => {}, CHILD);
+    const { info, samples, checked, tensorsLeaked } = await timed(spec());
     expect(info.name).toBe(ENGINE);
-    expect(samples.reference.length + samples.deploy.length).toBe(12);
+    expect(samples.baseline.length + samples.arm.length).toBe(12);
     expect(checked).toBe(12);
     expect(tensorsLeaked).toBe(0);
   });
 
   test('fails where one verified logit differs in its last bit', async () => {
-    const deploy = Float32Array.from(expected.deploy);
-    const bits = new Uint32Array(deploy.buffer);
+    const arm = Float32Array.from(expected.arm);
+    const bits = new Uint32Array(arm.buffer);
     bits[5]! ^= 1;
-    const session = forkSession(spec({ expected: { ...expected, deploy } }), () => {}, CHILD);
+    const session = forkSession(spec({ expected: { ...expected, arm } }), () => {}, CHILD);
     await expect(session).rejects.toThrow(
       "the deploy form's logits in the timed run are not those that were verified: element 5 is",
     );
@@ -65,6 +74,11 @@ describe('a session in a process of its own', () => {
   test('fails where the seed is another', async () => {
     const session = forkSession(spec({ seed: 4 }), () => {}, CHILD);
     await expect(session).rejects.toThrow("the reference form's logits in the timed run");
+  });
+
+  test('an engine that is too slow is said to be, not timed', async () => {
+    const { kind } = await forkSession(spec({ longestMs: 0 }), () => {}, CHILD);
+    expect(kind).toBe('too slow');
   });
 
   test('an engine that is not there is one clear error', async () => {

@@ -3,13 +3,13 @@
  * nothing; the parent draws.
  */
 import { openEngine } from '../engines/index.ts';
-import { prepareModel } from './prepare.ts';
-import { type SessionProgress, type SessionResult, type SessionSpec, timeForms } from './session.ts';
+import { preparePair } from './prepare.ts';
+import { type SessionProgress, type SessionResult, type SessionSkip, type SessionSpec, timePair } from './session.ts';
 
 /** What a session's process says to its parent. */
 export type ChildMessage =
   | { readonly kind: 'progress'; readonly progress: SessionProgress }
-  | { readonly kind: 'result'; readonly result: SessionResult }
+  | { readonly kind: 'result'; readonly result: SessionResult | SessionSkip }
   | { readonly kind: 'error'; readonly message: string };
 
 function send(message: ChildMessage, sent = () => {}): void {
@@ -20,7 +20,7 @@ async function answer(spec: SessionSpec): Promise<ChildMessage> {
   try {
     const engine = await openEngine(spec.engine, spec.threads === undefined ? {} : { threads: spec.threads });
     const report = (progress: SessionProgress) => send({ kind: 'progress', progress });
-    return { kind: 'result', result: await timeForms(engine, prepareModel(spec), spec, report) };
+    return { kind: 'result', result: await timePair(engine, preparePair(spec, spec.pair), spec, report) };
   } catch (error) {
     return { kind: 'error', message: error instanceof Error ? error.message : String(error) };
   }

@@ -12,11 +12,13 @@ const spec: SessionSpec = {
   model: { name: 'tiny', config, resolution: 16 },
   size: { batch: 1, height: 16, width: 16 },
   seed: 0,
+  pair: { baseline: 'reference', arm: 'deploy' },
   engine: 'fake',
   threads: 1,
   quads: 3,
   budgetMs: 1,
-  expected: { reference: Float32Array.of(1, -0), deploy: Float32Array.of(2) },
+  longestMs: 1000,
+  expected: { baseline: Float32Array.of(1, -0), arm: Float32Array.of(2) },
 };
 
 let folder: string;

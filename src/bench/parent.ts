@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import type { ChildMessage } from './child.ts';
-import type { SessionProgress, SessionResult, SessionSpec } from './session.ts';
+import type { SessionProgress, SessionResult, SessionSkip, SessionSpec } from './session.ts';
 
 /** Compiled: it stands beside this module in the built package. */
 const CHILD = new URL('./child.js', import.meta.url);
@@ -18,7 +18,7 @@ export async function forkSession(
   spec: SessionSpec,
   onProgress: (progress: SessionProgress) => void,
   childFile: URL = CHILD,
-): Promise<SessionResult> {
+): Promise<SessionResult | SessionSkip> {
   const child = fork(childFile, {
     serialization: 'advanced',
     execArgv: [],

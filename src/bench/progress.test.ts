@@ -6,25 +6,25 @@ const timing = (step: SessionProgress, secondsLeft: number) =>
   progressText({ phase: 'time', model: 'repvit_m0_9', engine: 'wasm', session: 2, sessions: 6, step, secondsLeft });
 
 test('a verification says how far it is', () => {
-  expect(progressText({ phase: 'verify', model: 'repvit_m0_9', done: 99, total: 200 })).toEqual({
+  expect(progressText({ phase: 'verify', model: 'repvit_m0_9', form: 'deploy', done: 99, total: 200 })).toEqual({
     task: 'verify repvit_m0_9',
     done: 99,
     total: 200,
-    what: '',
+    what: 'deploy form',
   });
 });
 
-test('a session says its step and the time left, rounded up to 5 s', () => {
-  const task = 'time repvit_m0_9 on wasm (2 of 6)';
+test('a session says its step and the time left', () => {
+  const task = 'time repvit_m0_9 on wasm (session 2 of 6)';
   expect([
     timing({ phase: 'load' }, 80.2),
     timing({ phase: 'warm-up' }, 60),
     timing({ phase: 'quad', quad: 3, quads: 24 }, 1),
     timing({ phase: 'quad', quad: 24, quads: 24 }, 0),
   ]).toEqual([
-    { task, done: 0, total: 1, what: 'loading, at most 1 min 25 s left' },
-    { task, done: 0, total: 1, what: 'warming up, at most 1 min 0 s left' },
-    { task, done: 2, total: 24, what: 'quad 3 of 24, at most 5 s left' },
-    { task, done: 23, total: 24, what: 'quad 24 of 24, at most 0 s left' },
+    { task, done: 0, total: 1, what: 'loading', secondsLeft: 80.2 },
+    { task, done: 0, total: 1, what: 'warming up', secondsLeft: 60 },
+    { task, done: 2, total: 24, what: 'quad 3 of 24', secondsLeft: 1 },
+    { task, done: 23, total: 24, what: 'quad 24 of 24', secondsLeft: 0 },
   ]);
 });

@@ -8,13 +8,7 @@ export interface ProgressText {
   readonly done: number;
   readonly total: number;
   readonly what: string;
-}
-
-/** `1 min 20 s`, in steps of 5 s: it is an estimate from the time budget. */
-function duration(seconds: number): string {
-  const rounded = Math.ceil(seconds / 5) * 5;
-  const minutes = Math.floor(rounded / 60);
-  return minutes === 0 ? `${rounded} s` : `${minutes} min ${rounded % 60} s`;
+  readonly secondsLeft?: number;
 }
 
 function stepText(step: SessionProgress): string {
@@ -25,10 +19,10 @@ function stepText(step: SessionProgress): string {
 /** A run's event in words. */
 export function progressText(event: BenchProgress): ProgressText {
   if (event.phase === 'verify') {
-    return { task: `verify ${event.model}`, done: event.done, total: event.total, what: '' };
+    return { task: `verify ${event.model}`, done: event.done, total: event.total, what: `${event.form} form` };
   }
   const { model, engine, session, sessions, step, secondsLeft } = event;
   const [done, total] = step.phase === 'quad' ? [step.quad - 1, step.quads] : [0, 1];
-  const what = `${stepText(step)}, at most ${duration(secondsLeft)} left`;
-  return { task: `time ${model} on ${engine} (${session} of ${sessions})`, done, total, what };
+  const task = `time ${model} on ${engine} (session ${session} of ${sessions})`;
+  return { task, done, total, what: stepText(step), secondsLeft };
 }

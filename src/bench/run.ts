@@ -4,23 +4,35 @@ import type { Engine } from '../engines/engine.ts';
 import { openAvailable } from '../engines/index.ts';
 import { InputError } from '../network/errors.ts';
 import { buildNetwork, type Model } from '../reference/config.ts';
-import type { InputSize } from '../reference/repvit.ts';
-import type { AuditRow, Failure, Measurement, Report, Resolution, Speedup, VerificationRow } from '../report/types.ts';
+import type { InputSize } from '../reference/size.ts';
+import type {
+  AuditRow,
+  Failure,
+  Measurement,
+  Report,
+  Resolution,
+  Skipped,
+  Speedup,
+  VerificationRow,
+} from '../report/types.ts';
 import { watchMachine } from './environment.ts';
 import { hodgesLehmannInterval, median, quantile } from './estimate.ts';
 import { forkSession } from './parent.ts';
-import { type Arm, type PreparedModel, prepareModel } from './prepare.ts';
+import { type Arm, type ArmPair, type PreparedModel, pairsOf, prepareModel, type Role } from './prepare.ts';
 import type { SessionProgress, SessionResult } from './session.ts';
 
 /** Quads of a full session, and of a quick one: the fewest but two that an interval of 95 % can be made of. */
 const QUADS = 24;
 const QUICK_QUADS = 8;
-/** Time for the sessions of one model on all engines: two models and their verification stay within three minutes. */
-const SECONDS_PER_MODEL = 45;
-const QUICK_SECONDS_PER_MODEL = 15;
+/** Time for one pair of forms of one model on all engines; what a slow engine needs for the fewest quads comes on top. */
+const SECONDS_PER_PAIR = 25;
+const QUICK_SECONDS_PER_PAIR = 15;
+/** The most that the fewest quads may take on an engine that is only here, and on one that was asked for by name. */
+const LONGEST_MS = 60_000;
+const LONGEST_NAMED_MS = 120_000;
 
 const METHOD =
-  'one session; exp of the Hodges-Lehmann median of ln(reference / deploy) over quads (ABBA or BAAB at random), with the distribution-free signed-rank interval';
+  'one session; exp of the Hodges-Lehmann median of ln(baseline / arm) over quads (ABBA or BAAB at random), with the distribution-free signed-rank interval';
 
 export interface BenchOptions {
   readonly models: readonly Model[];
@@ -36,24 +48,32 @@ export interface BenchOptions {
   readonly quick: boolean;
 }
 
+/** For each engine, the logits of each form as it computed them when it was verified. */
+type VerifiedLogits = ReadonlyMap<string, Readonly<Partial<Record<Arm, Float32Array>>>>;
+
 /** What a verification hands to the timing. */
 export interface VerifiedModel {
-  /** One row for each engine. */
+  /** One row for each deploy form on each engine. */
   readonly rows: readonly VerificationRow[];
-  /** For each engine whose row passed, the logits of both forms that were verified. */
-  readonly logits: ReadonlyMap<string, Readonly<Record<Arm, Float32Array>>>;
+  readonly logits: VerifiedLogits;
 }
 
-/** Verifies one network on every engine. */
+/** Verifies every deploy form of one network on every engine. */
 export type VerifyModel = (
   prepared: PreparedModel,
   engines: readonly Engine[],
-  onProgress: (done: number, total: number) => void,
+  onProgress: (form: Arm, done: number, total: number) => void,
 ) => Promise<VerifiedModel>;
 
 /** What a run says while it goes on, never during a sample. */
 export type BenchProgress =
-  | { readonly phase: 'verify'; readonly model: string; readonly done: number; readonly total: number }
+  | {
+      readonly phase: 'verify';
+      readonly model: string;
+      readonly form: Arm;
+      readonly done: number;
+      readonly total: number;
+    }
   | {
       readonly phase: 'time';
       readonly model: string;
@@ -62,7 +82,7 @@ export type BenchProgress =
       readonly session: number;
       readonly sessions: number;
       readonly step: SessionProgress;
-      /** Upper estimate, from the time budget. */
+      /** From the time budget; slow engines may need longer. */
       readonly secondsLeft: number;
     };
 
@@ -70,6 +90,8 @@ export interface BenchDependencies {
   readonly verifyModel: VerifyModel;
   /** Runs one session in a process of its own. */
   readonly runSession?: typeof forkSession;
+  /** A clock in milliseconds. */
+  readonly now?: () => number;
 }
 
 function inputSize({ batch, size }: BenchOptions, { resolution }: Model): InputSize {
@@ -94,12 +116,15 @@ function nonEmpty(values: readonly number[]): [number, ...number[]] {
   return [first, ...rest];
 }
 
-function measurement(model: string, size: InputSize, arm: Arm, result: SessionResult): Measurement {
-  const samples = nonEmpty(result.samples[arm]);
+const ROLES: readonly Role[] = ['baseline', 'arm'];
+
+function measurement({ model, pair }: Session, size: InputSize, role: Role, result: SessionResult): Measurement {
+  const samples = nonEmpty(result.samples[role]);
   return {
-    model,
+    model: model.name,
     engine: result.info.name,
-    arm,
+    arm: pair[role],
+    against: pair[role === 'arm' ? 'baseline' : 'arm'],
     threads: result.info.threads,
     batch: size.batch,
     resolution: resolutionOf(size),
@@ -107,12 +132,12 @@ function measurement(model: string, size: InputSize, arm: Arm, result: SessionRe
     minMs: Math.min(...samples),
     p05Ms: quantile(samples, 0.05),
     p95Ms: quantile(samples, 0.95),
-    inferencesPerSample: result.inferencesPerSample[arm],
+    inferencesPerSample: result.inferencesPerSample[role],
     samplesMs: samples,
   };
 }
 
-function speedup(model: string, plannedQuads: number, result: SessionResult): Speedup {
+function speedup({ model, pair }: Session, plannedQuads: number, result: SessionResult): Speedup {
   const logRatios = nonEmpty(result.logRatios);
   const { estimate, low, high, level } = hodgesLehmannInterval(logRatios);
   const notes = [
@@ -123,8 +148,9 @@ function speedup(model: string, plannedQuads: number, result: SessionResult): Sp
     ...(result.settled ? [] : ['timing began before the warm-up had settled to 1 %']),
   ];
   return {
-    model,
+    model: model.name,
     engine: result.info.name,
+    ...pair,
     estimate: Math.exp(estimate),
     low: Math.exp(low),
     high: Math.exp(high),
@@ -138,11 +164,16 @@ function speedup(model: string, plannedQuads: number, result: SessionResult): Sp
   };
 }
 
-/** A network on an engine that passed, and the logits that every timed run must give. */
-interface Session {
+/** What is timed: two forms of a network on an engine. */
+interface Place {
   readonly model: Model;
   readonly engine: Engine;
-  readonly expected: Readonly<Record<Arm, Float32Array>>;
+  readonly pair: ArmPair;
+}
+
+/** Both forms passed there: with the logits that every timed run must give. */
+interface Session extends Place {
+  readonly expected: Readonly<Record<Role, Float32Array>>;
 }
 
 interface Verified {
@@ -151,11 +182,39 @@ interface Verified {
   readonly failures: Failure[];
 }
 
-/** Why an engine is not timed: the tiers that did not pass. */
-function unverified(row: VerificationRow | undefined): string {
+/** The tiers that kept a form from passing. */
+function openTiers(row: VerificationRow | undefined): string {
   const tiers = row?.tiers.filter(({ verdict }) => verdict !== 'pass') ?? [];
-  const why = tiers.map(({ tier, verdict }) => `${tier}: ${verdict}`).join(', ');
-  return `not timed, for it is not verified (${why || (row?.verdict ?? 'no verdict')})`;
+  return tiers.map(({ tier, verdict }) => `${tier}: ${verdict}`).join(', ') || (row?.verdict ?? 'no verdict');
+}
+
+function failure({ model, engine, pair }: Place, stage: Failure['stage'], what: string): Failure {
+  return {
+    model: model.name,
+    engine: engine.info.name,
+    stage,
+    message: `${pair.arm} against ${pair.baseline}: ${what}`,
+  };
+}
+
+/** The session of a pair whose forms both passed, or why there is none. */
+function sessionOf(place: Place, { rows, logits }: VerifiedModel): Session | Failure {
+  const { engine, pair } = place;
+  const { name } = engine.info;
+  const [baseline, arm] = [logits.get(name)?.[pair.baseline], logits.get(name)?.[pair.arm]];
+  const rowOf = (form: Arm) => rows.find((row) => row.engine === name && row.form === form);
+  // The reference is one side of every deploy form's verification, that of the pair's own deploy form too.
+  const unverified = ROLES.map((role) => pair[role]).filter(
+    (form) => form !== 'reference' && rowOf(form)?.verdict !== 'pass',
+  );
+  if (unverified.length > 0) {
+    const why = unverified.map((form) => `${form} is not verified (${openTiers(rowOf(form))})`).join(' and ');
+    return failure(place, 'verification', `not timed, for ${why}`);
+  }
+  if (baseline === undefined || arm === undefined) {
+    return failure(place, 'verification', 'not timed, for the verification gave no logits');
+  }
+  return { ...place, expected: { baseline, arm } };
 }
 
 async function verifyAll(
@@ -166,18 +225,17 @@ async function verifyAll(
 ): Promise<Verified> {
   const verified: Verified = { rows: [], sessions: [], failures: [] };
   for (const model of options.models) {
-    const onProgress = (done: number, total: number) => progress({ phase: 'verify', model: model.name, done, total });
-    onProgress(0, 1);
+    const onProgress = (form: Arm, done: number, total: number) =>
+      progress({ phase: 'verify', model: model.name, form, done, total });
+    onProgress('reference', 0, 1);
     const prepared = prepareModel({ model, size: inputSize(options, model), seed: options.seed });
-    const { rows, logits } = await verifyModel(prepared, engines, onProgress);
-    verified.rows.push(...rows);
+    const result = await verifyModel(prepared, engines, onProgress);
+    verified.rows.push(...result.rows);
     for (const engine of engines) {
-      const { name } = engine.info;
-      const row = rows.find((candidate) => candidate.engine === name);
-      const expected = logits.get(name);
-      if (row?.verdict === 'pass' && expected !== undefined) verified.sessions.push({ model, engine, expected });
-      else {
-        verified.failures.push({ model: model.name, engine: name, stage: 'verification', message: unverified(row) });
+      for (const pair of pairsOf(prepared.deployForms)) {
+        const session = sessionOf({ model, engine, pair }, result);
+        if ('expected' in session) verified.sessions.push(session);
+        else verified.failures.push(session);
       }
     }
   }
@@ -187,54 +245,70 @@ async function verifyAll(
 interface Timed {
   readonly measurements: Measurement[];
   readonly speedups: Speedup[];
+  readonly skipped: Skipped[];
   readonly failures: Failure[];
   readonly results: SessionResult[];
 }
 
-/** Sessions one after another, each with an equal share of the time that is left. */
+/**
+ * Sessions one after another, each with an equal share of the time that is left. What a session does not need is left to
+ * those after it; what a slow one takes beyond its share is taken from none.
+ */
 async function timeAll(
   options: BenchOptions,
   sessions: readonly Session[],
-  runSession: typeof forkSession,
+  { runSession = forkSession, now = () => performance.now() }: BenchDependencies,
   progress: (event: BenchProgress) => void,
 ): Promise<Timed> {
   const quads = options.quick ? QUICK_QUADS : QUADS;
-  const seconds = (options.quick ? QUICK_SECONDS_PER_MODEL : SECONDS_PER_MODEL) * options.models.length;
-  const deadline = performance.now() + 1000 * seconds;
-  const timed: Timed = { measurements: [], speedups: [], failures: [], results: [] };
-  for (const [index, { model, engine, expected }] of sessions.entries()) {
+  const pairs = new Set(sessions.map(({ model, pair }) => `${model.name}/${pair.baseline}`)).size;
+  const seconds = pairs * (options.quick ? QUICK_SECONDS_PER_PAIR : SECONDS_PER_PAIR);
+  const { seed, threads } = options;
+  const longestMs = options.engines === undefined ? LONGEST_MS : LONGEST_NAMED_MS;
+  let poolMs = 1000 * seconds;
+  const timed: Timed = { measurements: [], speedups: [], skipped: [], failures: [], results: [] };
+  for (const [index, session] of sessions.entries()) {
+    const { model, engine, pair, expected } = session;
     const { name, device } = engine.info;
     const size = inputSize(options, model);
-    const { seed, threads } = options;
-    const left = () => Math.max(0, deadline - performance.now());
-    const budgetMs = left() / (sessions.length - index);
+    const budgetMs = poolMs / (sessions.length - index);
+    const start = now();
+    const left = () => poolMs - Math.min(budgetMs, now() - start);
     const place = { model: model.name, engine: name, session: index + 1, sessions: sessions.length };
-    const fail = (message: string) =>
-      timed.failures.push({ model: model.name, engine: name, stage: 'timing', message });
+    const fail = (what: string) => timed.failures.push(failure(session, 'timing', what));
     try {
-      const result = await runSession({ model, size, seed, engine: name, threads, quads, budgetMs, expected }, (step) =>
+      const spec = { model, size, seed, pair, engine: name, threads, quads, budgetMs, longestMs, expected };
+      const result = await runSession(spec, (step) =>
         progress({ phase: 'time', ...place, step, secondsLeft: left() / 1000 }),
       );
+      if (result.kind === 'too slow') {
+        const advice = options.engines === undefined ? `; --engine ${name} allows ${LONGEST_NAMED_MS / 1000} s` : '';
+        timed.skipped.push({ model: model.name, engine: name, ...pair, reason: `${result.reason}${advice}` });
+        continue;
+      }
       if (result.info.device !== device) {
         throw new Error(`it was verified on ${device}, and ran on ${result.info.device} when timed`);
       }
-      for (const arm of ['reference', 'deploy'] as const) {
-        timed.measurements.push(measurement(model.name, size, arm, result));
-      }
-      timed.speedups.push(speedup(model.name, quads, result));
+      for (const role of ROLES) timed.measurements.push(measurement(session, size, role, result));
+      timed.speedups.push(speedup(session, quads, result));
       timed.results.push(result);
       if (result.tensorsLeaked) fail(`${result.tensorsLeaked} tensors were left behind`);
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));
+    } finally {
+      poolMs = left();
     }
   }
   return timed;
 }
 
-function verdictOf(rows: readonly VerificationRow[], failures: readonly Failure[]): Report['verdict'] {
-  const failed = failures.some(({ stage }) => stage === 'timing') || rows.some(({ verdict }) => verdict === 'fail');
-  if (failed) return 'fail';
-  return failures.length === 0 ? 'pass' : 'inconclusive';
+/** A run that timed nothing is no pass, though nothing failed. */
+function verdictOf(
+  { rows, failures: unverified }: Verified,
+  { failures, speedups }: Omit<Timed, 'results'>,
+): Report['verdict'] {
+  if (failures.length > 0 || rows.some(({ verdict }) => verdict === 'fail')) return 'fail';
+  return unverified.length === 0 && speedups.length > 0 ? 'pass' : 'inconclusive';
 }
 
 async function openEngines({ engines: names, threads }: BenchOptions): ReturnType<typeof openAvailable> {
@@ -254,30 +328,22 @@ async function openEngines({ engines: names, threads }: BenchOptions): ReturnTyp
 export async function runBench(
   options: BenchOptions,
   progress: (event: BenchProgress) => void,
-  { verifyModel, runSession = forkSession }: BenchDependencies,
+  dependencies: BenchDependencies,
 ): Promise<Report> {
   // Bad input is found before anything takes time.
   for (const model of options.models) buildNetwork(model.config, inputSize(options, model), model.name);
   const readMachine = await watchMachine();
   const { engines, absent } = await openEngines(options);
-  const { rows, sessions, failures: unverifiedModels } = await verifyAll(options, engines, verifyModel, progress);
-  const {
-    measurements,
-    speedups,
-    failures: failedTimings,
-    results,
-  } = await timeAll(options, sessions, runSession, progress);
-
-  const failures = [...unverifiedModels, ...failedTimings];
+  const verified = await verifyAll(options, engines, dependencies.verifyModel, progress);
+  const { results, ...timed } = await timeAll(options, verified.sessions, dependencies, progress);
   const leaks = results.flatMap(({ tensorsLeaked }) => tensorsLeaked ?? []);
   return {
     schemaVersion: 1,
-    verdict: verdictOf(rows, failures),
-    measurements,
-    speedups,
+    verdict: verdictOf(verified, timed),
+    ...timed,
     audit: auditRows(options),
-    verification: rows,
-    failures,
+    verification: verified.rows,
+    failures: [...verified.failures, ...timed.failures],
     environment: {
       ...(await readMachine()),
       quick: options.quick,

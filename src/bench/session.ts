@@ -1,12 +1,12 @@
 /**
- * One session: both forms of one network on one engine, timed in quads. It runs in a process of its own (child.ts), so
+ * One session: two forms of one network on one engine, timed in quads. It runs in a process of its own (child.ts), so
  * that nothing else shares its heap, its just-in-time compiler's state or its thread pools.
  */
 import { inspect } from 'node:util';
 import type { Engine, EngineInfo, EngineInputs, LoadedNetwork } from '../engines/engine.ts';
 import { randomInput } from '../weights/random.ts';
 import { median, quadLogRatio } from './estimate.ts';
-import type { Arm, ModelSpec, PreparedModel } from './prepare.ts';
+import type { ArmPair, ModelSpec, PreparedPair, Role } from './prepare.ts';
 
 /** A sample is as many inferences as fill this: the clock's own grain and a context switch are small beside it. */
 const SAMPLE_MS = 20;
@@ -20,29 +20,35 @@ const WARM_UP_SHARE = 0.2;
 /** However slow the engine: fewer would leave no interval worth the name. */
 const FEWEST_QUADS = 3;
 
+const ROLES: readonly Role[] = ['baseline', 'arm'];
+
 /** Name of a network's input node. */
 const INPUT = 'input';
 
 /** What the parent asks a session for. */
 export interface SessionSpec extends ModelSpec {
+  readonly pair: ArmPair;
   readonly engine: string;
   /** Undefined is the engine's own default. */
   readonly threads: number | undefined;
   /** Quads to aim at. */
   readonly quads: number;
-  /** Time for the whole session; a slow engine gets fewer quads, but at least three. */
+  /** Time from the first inference on; a slow engine gets fewer quads, but at least three. */
   readonly budgetMs: number;
+  /** An engine that needs longer for three quads is not timed. */
+  readonly longestMs: number;
   /** The logits that were verified for this engine: every timed sample must give these bits. */
-  readonly expected: Readonly<Record<Arm, Float32Array>>;
+  readonly expected: Readonly<Record<Role, Float32Array>>;
 }
 
 /** Raw results; nothing is left out and nothing is estimated yet. */
 export interface SessionResult {
+  readonly kind: 'timed';
   readonly info: Omit<EngineInfo, 'precision'>;
   /** Milliseconds of one inference, per sample in the order of timing: two a quad. */
-  readonly samples: Readonly<Record<Arm, readonly number[]>>;
-  readonly inferencesPerSample: Readonly<Record<Arm, number>>;
-  /** ln(reference / deploy), per quad. */
+  readonly samples: Readonly<Record<Role, readonly number[]>>;
+  readonly inferencesPerSample: Readonly<Record<Role, number>>;
+  /** ln(baseline / arm), per quad. */
   readonly logRatios: readonly number[];
   /** Timed samples whose logits were compared with the verified ones. */
   readonly checked: number;
@@ -53,23 +59,35 @@ export interface SessionResult {
   readonly peakRssBytes: number;
 }
 
+/** The engine is too slow for even the fewest quads: nothing was timed. */
+export interface SessionSkip {
+  readonly kind: 'too slow';
+  /** Why, in one line. */
+  readonly reason: string;
+}
+
 /** What a session says while it runs, between samples. */
 export type SessionProgress =
   | { readonly phase: 'load' | 'warm-up' }
   | { readonly phase: 'quad'; readonly quad: number; readonly quads: number };
 
-type Times = Readonly<Record<Arm, number>>;
+type Times = Readonly<Record<Role, number>>;
 
 /** Runs, times and checks samples of either form. */
 class Sampler {
-  readonly #forms: Readonly<Record<Arm, LoadedNetwork>>;
+  readonly #forms: Readonly<Record<Role, LoadedNetwork>>;
   readonly #inputs: EngineInputs;
   readonly #spec: SessionSpec;
   readonly #now: () => number;
   /** Samples whose logits were compared with the verified ones. */
   checked = 0;
 
-  constructor(forms: Readonly<Record<Arm, LoadedNetwork>>, inputs: EngineInputs, spec: SessionSpec, now: () => number) {
+  constructor(
+    forms: Readonly<Record<Role, LoadedNetwork>>,
+    inputs: EngineInputs,
+    spec: SessionSpec,
+    now: () => number,
+  ) {
     this.#forms = forms;
     this.#inputs = inputs;
     this.#spec = spec;
@@ -80,19 +98,19 @@ class Sampler {
    * Milliseconds of one inference, as the mean of `count` in a row.
    * @throws Error where the last one's logits are not, bit for bit, the verified ones
    */
-  async sample(arm: Arm, count: number): Promise<number> {
-    const form = this.#forms[arm];
+  async sample(role: Role, count: number): Promise<number> {
+    const form = this.#forms[role];
     const start = this.#now();
     let output = await form.run(this.#inputs);
     for (let inference = 1; inference < count; inference++) output = await form.run(this.#inputs);
     const milliseconds = (this.#now() - start) / count;
-    this.#check(arm, output.data);
+    this.#check(role, output.data);
     return milliseconds;
   }
 
-  #check(arm: Arm, actual: Float32Array): void {
-    const expected = this.#spec.expected[arm];
-    const subject = `the ${arm} form's logits in the timed run are not those that were verified`;
+  #check(role: Role, actual: Float32Array): void {
+    const expected = this.#spec.expected[role];
+    const subject = `the ${this.#spec.pair[role]} form's logits in the timed run are not those that were verified`;
     if (actual.length !== expected.length || expected.length === 0) {
       throw new Error(`${subject}: ${actual.length} elements, ${expected.length} verified`);
     }
@@ -111,104 +129,131 @@ function inferencesPerSample(milliseconds: number): number {
   return Math.max(1, Math.ceil(SAMPLE_MS / milliseconds));
 }
 
+/** What `quads` quads take, given one inference's time of each form. */
+function quadsMs(quads: number, times: Times): number {
+  return quads * ROLES.reduce((sum, role) => sum + 2 * inferencesPerSample(times[role]) * times[role], 0);
+}
+
+/** The first inference of each form, or why there will be no others. */
+async function firstTimes(sampler: Sampler, longestMs: number): Promise<Times | SessionSkip> {
+  const times = { baseline: 0, arm: 0 };
+  for (const role of ROLES) {
+    times[role] = await sampler.sample(role, 1);
+    // Half a quad of the baseline alone may take too long already.
+    const needed = ROLES.reduce((sum, each) => sum + 2 * FEWEST_QUADS * times[each], 0);
+    if (needed > longestMs) {
+      const [takes, limit] = [needed, longestMs].map((milliseconds) => Math.ceil(milliseconds / 1000));
+      return {
+        kind: 'too slow',
+        reason: `${FEWEST_QUADS} quads would take ${takes} s or more, over the limit of ${limit} s`,
+      };
+    }
+  }
+  return times;
+}
+
 /** Samples both forms until the medians of two rounds agree, or the time is up. */
 async function warmUp(
   sampler: Sampler,
+  cold: Times,
   now: () => number,
   limitMs: number,
 ): Promise<{ times: Times; settled: boolean }> {
-  let times: Times = { reference: await sampler.sample('reference', 1), deploy: await sampler.sample('deploy', 1) };
+  let times = cold;
   const start = now();
-  const cost = () =>
-    WARM_UP_SAMPLES *
-    (times.reference * inferencesPerSample(times.reference) + times.deploy * inferencesPerSample(times.deploy));
+  const cost = () => quadsMs(WARM_UP_SAMPLES / 2, times);
   for (let round = 0; round < WARM_UP_ROUNDS && now() - start + cost() <= limitMs; round++) {
-    const samples: Record<Arm, number[]> = { reference: [], deploy: [] };
+    const samples: Record<Role, number[]> = { baseline: [], arm: [] };
     for (let sample = 0; sample < WARM_UP_SAMPLES; sample++) {
-      for (const arm of ['reference', 'deploy'] as const) {
-        samples[arm].push(await sampler.sample(arm, inferencesPerSample(times[arm])));
-      }
+      for (const role of ROLES) samples[role].push(await sampler.sample(role, inferencesPerSample(times[role])));
     }
-    const medians = { reference: median(samples.reference), deploy: median(samples.deploy) };
-    const agree = (arm: Arm) => Math.abs(medians[arm] - times[arm]) <= WARM_UP_AGREEMENT * times[arm];
-    const settled = agree('reference') && agree('deploy');
+    const medians = { baseline: median(samples.baseline), arm: median(samples.arm) };
+    const settled = ROLES.every((role) => Math.abs(medians[role] - times[role]) <= WARM_UP_AGREEMENT * times[role]);
     times = medians;
     if (settled) return { times, settled };
   }
   return { times, settled: false };
 }
 
-/** Whether each quad is ABBA (A = reference) or BAAB: a coin for each, from the seed. */
+/** Whether each quad is ABBA (A = baseline) or BAAB: a coin for each, from the seed. */
 function quadOrders({ seed, engine, model, quads }: SessionSpec): readonly boolean[] {
   return Array.from(randomInput([quads], seed, `${model.name}/${engine}/quads`).data, (value) => value > 0);
 }
 
-/**
- * Times both forms of a prepared network on an engine.
- * @param report called between samples, never during one
- * @param now a clock in milliseconds
- * @throws Error where a timed run gives other logits than the verified ones
- * @throws UnsupportedOp where the engine refuses a node by design
- */
-export async function timeForms(
-  engine: Engine,
-  prepared: PreparedModel,
+/** What the quads of a session gave. */
+type Quads = Pick<SessionResult, 'samples' | 'inferencesPerSample' | 'logRatios' | 'checked' | 'settled'>;
+
+/** Warms both forms up and times them, from their first inference on. */
+async function timeQuads(
+  sampler: Sampler,
   spec: SessionSpec,
   report: (progress: SessionProgress) => void,
-  now: () => number = () => performance.now(),
-): Promise<SessionResult> {
+  now: () => number,
+): Promise<Quads | SessionSkip> {
   const { Bench } = await import('tinybench');
   const start = now();
-  const tensorsBefore = engine.liveTensors();
-
-  report({ phase: 'load' });
-  const forms = {
-    reference: await engine.load(prepared.networks.reference, prepared.weights.reference),
-    deploy: await engine.load(prepared.networks.deploy, prepared.weights.deploy),
-  };
-  const sampler = new Sampler(forms, new Map([[INPUT, prepared.input]]), spec, now);
-
-  report({ phase: 'warm-up' });
-  const { times, settled } = await warmUp(sampler, now, spec.budgetMs * WARM_UP_SHARE);
-  const counts = { reference: inferencesPerSample(times.reference), deploy: inferencesPerSample(times.deploy) };
-  const quadMs = 2 * (counts.reference * times.reference + counts.deploy * times.deploy);
-  const affordable = Math.floor((spec.budgetMs - (now() - start)) / quadMs);
+  const cold = await firstTimes(sampler, spec.longestMs);
+  if ('kind' in cold) return cold;
+  const { times, settled } = await warmUp(sampler, cold, now, spec.budgetMs * WARM_UP_SHARE);
+  const counts = { baseline: inferencesPerSample(times.baseline), arm: inferencesPerSample(times.arm) };
+  const affordable = Math.floor((spec.budgetMs - (now() - start)) / quadsMs(1, times));
   const quads = Math.min(spec.quads, Math.max(FEWEST_QUADS, affordable));
 
-  const samples: Record<Arm, number[]> = { reference: [], deploy: [] };
+  const samples: Record<Role, number[]> = { baseline: [], arm: [] };
   const logRatios: number[] = [];
   const orders = quadOrders(spec);
   const checkedBefore = sampler.checked;
   const overtime = new AbortController();
   const runQuad = async () => {
-    const [outer, inner]: [Arm, Arm] = orders[logRatios.length] ? ['reference', 'deploy'] : ['deploy', 'reference'];
+    const [outer, inner]: [Role, Role] = orders[logRatios.length] ? ['baseline', 'arm'] : ['arm', 'baseline'];
     report({ phase: 'quad', quad: logRatios.length + 1, quads });
     const first = await sampler.sample(outer, counts[outer]);
     const second = await sampler.sample(inner, counts[inner]);
     const third = await sampler.sample(inner, counts[inner]);
     const fourth = await sampler.sample(outer, counts[outer]);
-    const pairs = { [outer]: [first, fourth], [inner]: [second, third] } as Record<Arm, [number, number]>;
-    samples.reference.push(...pairs.reference);
-    samples.deploy.push(...pairs.deploy);
-    logRatios.push(quadLogRatio(pairs.reference, pairs.deploy));
+    const pairs = { [outer]: [first, fourth], [inner]: [second, third] } as Record<Role, [number, number]>;
+    for (const role of ROLES) samples[role].push(...pairs[role]);
+    logRatios.push(quadLogRatio(pairs.baseline, pairs.arm));
     if (logRatios.length >= FEWEST_QUADS && now() - start > spec.budgetMs) overtime.abort();
     return { overriddenDuration: first + second + third + fourth };
   };
   // One task whose iteration is a quad: tinybench runs tasks one after another and sorts their samples, so two tasks would lose the pairing.
   const bench = new Bench({ iterations: quads, time: 0, warmup: false, throws: true, signal: overtime.signal });
   await bench.add('quad', runQuad, { async: true }).run();
+  return { samples, inferencesPerSample: counts, logRatios, checked: sampler.checked - checkedBefore, settled };
+}
 
-  await forms.reference.dispose();
-  await forms.deploy.dispose();
+/**
+ * Times two forms of a network on an engine, or says why that would take too long.
+ * @param report called between samples, never during one
+ * @param now a clock in milliseconds
+ * @throws Error where a timed run gives other logits than the verified ones
+ * @throws UnsupportedOp where the engine refuses a node by design
+ */
+export async function timePair(
+  engine: Engine,
+  { forms, input }: PreparedPair,
+  spec: SessionSpec,
+  report: (progress: SessionProgress) => void,
+  now: () => number = () => performance.now(),
+): Promise<SessionResult | SessionSkip> {
+  const tensorsBefore = engine.liveTensors();
+  report({ phase: 'load' });
+  const loaded = {
+    baseline: await engine.load(forms.baseline.network, forms.baseline.weights),
+    arm: await engine.load(forms.arm.network, forms.arm.weights),
+  };
+  report({ phase: 'warm-up' });
+  const timed = await timeQuads(new Sampler(loaded, new Map([[INPUT, input]]), spec, now), spec, report, now);
+  for (const role of ROLES) await loaded[role].dispose();
+  if ('kind' in timed) return timed;
+
   const tensorsAfter = engine.liveTensors();
   const { name, version, device, threads } = engine.info;
   return {
+    kind: 'timed',
     info: { name, version, device, threads },
-    samples,
-    inferencesPerSample: counts,
-    logRatios,
-    checked: sampler.checked - checkedBefore,
-    settled,
+    ...timed,
     tensorsLeaked: tensorsBefore === undefined || tensorsAfter === undefined ? null : tensorsAfter - tensorsBefore,
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
   };

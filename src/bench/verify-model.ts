@@ -2,6 +2,7 @@ import type { TierRow, VerificationRow } from '../report/types.ts';
 import type { Tier, TierSummary } from '../verify/verify.ts';
 import { verify, worstVerdict } from '../verify/verify.ts';
 import { randomInput } from '../weights/random.ts';
+import { type Arm, prepareDeployForm } from './prepare.ts';
 import type { VerifyModel } from './run.ts';
 
 /** Tiers that compare by equality: an error over a bound says nothing there. */
@@ -12,27 +13,39 @@ function tierRow({ tier, form, verdict, compared, worstRatio }: TierSummary): Ti
   return { tier: form === undefined ? tier : `${tier}, ${form}`, verdict, compared, worst };
 }
 
-/** Verifies one network on every engine at once; each engine's row has its own tiers and those that concern no engine. */
-export const verifyModel: VerifyModel = async ({ name, seed, fusion, weights, input }, engines, onProgress) => {
-  const { tiers, logits } = await verify({
-    fusion,
-    weights: weights.reference,
-    deployWeights: weights.deploy,
-    input,
-    engines,
-    probe: (shape, probeName) => randomInput(shape, seed, probeName),
-    onProgress,
-  });
-  const engineNames = engines.map(({ info }) => info.name);
-  const rows = engineNames.map((engine): VerificationRow => {
-    const own = tiers.filter((tier) => tier.engine === undefined || tier.engine === engine);
-    return { model: name, engine, verdict: worstVerdict(own.map(({ verdict }) => verdict)), tiers: own.map(tierRow) };
-  });
-  const bothForms = engineNames.flatMap((engine) => {
-    const [reference, deploy] = [logits.get(`${engine}/reference`), logits.get(`${engine}/deploy`)];
-    return reference === undefined || deploy === undefined
-      ? []
-      : [[engine, { reference: reference.data, deploy: deploy.data }] as const];
-  });
-  return { rows, logits: new Map(bothForms) };
+/**
+ * Verifies every deploy form of a network, each on every engine at once; a row has the engine's own tiers and those that
+ * concern no engine.
+ */
+export const verifyModel: VerifyModel = async (prepared, engines, onProgress) => {
+  const { name, seed, reference, deployForms, input } = prepared;
+  const rows: VerificationRow[] = [];
+  const logits = new Map<string, Partial<Record<Arm, Float32Array>>>();
+  for (const deployForm of deployForms) {
+    const { fusion, weights } = prepareDeployForm(prepared, deployForm);
+    const form = deployForm.name;
+    const { tiers, logits: computed } = await verify({
+      fusion,
+      form,
+      weights: reference.weights,
+      deployWeights: weights,
+      input,
+      engines,
+      probe: (shape, probeName) => randomInput(shape, seed, probeName),
+      onProgress: (done, total) => onProgress(form, done, total),
+    });
+    for (const { info } of engines) {
+      const engine = info.name;
+      const own = tiers.filter((tier) => tier.engine === undefined || tier.engine === engine);
+      const verdict = worstVerdict(own.map((tier) => tier.verdict));
+      rows.push({ model: name, engine, form, verdict, tiers: own.map(tierRow) });
+      const [train, deploy] = [computed.get(`${engine}/reference`), computed.get(`${engine}/deploy`)];
+      logits.set(engine, {
+        ...logits.get(engine),
+        ...(train && { reference: train.data }),
+        ...(deploy && { [form]: deploy.data }),
+      });
+    }
+  }
+  return { rows, logits };
 };

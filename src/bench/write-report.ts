@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
-import { access, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, mkdir, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../network/errors.ts';
 import { benchMarkdown } from '../report/markdown.ts';
 import type { Report } from '../report/types.ts';
@@ -13,14 +13,30 @@ import { writeFileAtomically } from '../weights/write-file.ts';
  * @throws InputError where it cannot be made or written to
  */
 export async function openReportFolder(folder: string): Promise<void> {
+  const missing: string[] = [];
+  let existing = resolve(folder);
   try {
-    await mkdir(folder, { recursive: true });
-    await access(folder, constants.W_OK);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
-      throw new InputError(`${folder} is a file; give --out a folder`);
+    while (!(await exists(existing))) {
+      missing.unshift(existing);
+      existing = dirname(existing);
     }
+    if (!(await stat(existing)).isDirectory()) throw new InputError(`${existing} is a file; give --out a folder`);
+    await access(existing, constants.W_OK);
+    // Level by level: Node's recursive mkdir never returns where the system answers ENOENT, as below /proc.
+    for (const level of missing) await mkdir(level);
+  } catch (error) {
+    if (error instanceof InputError) throw error;
     throw new InputError(`${folder}: ${messageOfSystemError(error, 'write')}; give --out a folder that can be written`);
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    throw error;
   }
 }
 

@@ -1,5 +1,16 @@
-import { grouped, HONEST_NOTE, interval, latency, milliseconds, modelsOf, outcome, size, wrap } from './text.ts';
-import type { Failure, Report, Speedup, VerificationRow } from './types.ts';
+import {
+  grouped,
+  HONEST_NOTE,
+  interval,
+  measured,
+  milliseconds,
+  modelsOf,
+  type Outcome,
+  outcome,
+  size,
+  wrap,
+} from './text.ts';
+import type { Arm, Failure, Report, Skipped, Speedup, VerificationRow } from './types.ts';
 
 const COLUMNS = [15, 8, 14, 11] as const;
 
@@ -11,28 +22,52 @@ function line(cells: readonly string[], last: string): string {
   return `  ${padded.join('')}  ${last}`;
 }
 
+/** A form in a column's title. */
+const TITLES: Readonly<Record<Arm, string>> = {
+  reference: 'reference',
+  'deploy-official': 'official',
+  deploy: 'deploy',
+};
+
+/** What is said beside an interval that decides nothing. */
+const UNCLEAR: Readonly<Record<Outcome, readonly string[]>> = {
+  faster: [],
+  slower: [],
+  'no difference shown': ['the interval holds 1: no difference shown'],
+  'not resolved': ['not resolved'],
+};
+
 function timingLines(report: Report, row: Speedup): readonly string[] {
-  const [reference, deploy] = [latency(report, row, 'reference'), latency(report, row, 'deploy')];
-  const threads = report.measurements.find(
-    ({ model, engine }) => model === row.model && engine === row.engine,
-  )?.threads;
-  const cells = [row.engine, threads, reference, deploy].map((value, column) => {
-    if (value === undefined) return '-';
-    return typeof value === 'number' && column > 1 ? milliseconds(value) : String(value);
-  });
-  const unclear = outcome(row) === 'no difference shown' ? ['the interval holds 1: no difference shown'] : [];
-  const notes = [...unclear, ...(row.note === '' ? [] : [row.note])].join('; ');
+  const [baseline, arm] = [measured(report, row, 'baseline'), measured(report, row, 'arm')];
+  const times = [baseline, arm].map((side) => (side === undefined ? '-' : milliseconds(side.latencyMs)));
+  const notes = [...UNCLEAR[outcome(row)], ...(row.note === '' ? [] : [row.note])].join('; ');
   return [
-    line(cells, `${row.estimate.toFixed(3)} (${interval(row)})`),
+    line([row.engine, String(arm?.threads ?? '-'), ...times], `${row.estimate.toFixed(3)} (${interval(row)})`),
     ...(notes === '' ? [] : [wrap(notes, '    note: ', '    ')]),
   ];
 }
 
-function verificationLine({ engine, verdict, tiers }: VerificationRow): string {
+/** The engines that timed one pair of forms. */
+function pairLines(report: Report, rows: readonly Speedup[], baseline: Arm): readonly string[] {
+  const own = rows.filter((row) => row.baseline === baseline);
+  const [first] = own;
+  if (first === undefined) return [];
+  const [a, b] = [TITLES[baseline], TITLES[first.arm]];
+  return [
+    line(['engine', 'threads', `${a} ms`, `${b} ms`], `${a} / ${b}`),
+    ...own.flatMap((row) => timingLines(report, row)),
+  ];
+}
+
+function verificationLine({ engine, form, verdict, tiers }: VerificationRow): string {
   const compared = tiers.reduce((sum, tier) => sum + tier.compared, 0);
   const open = tiers.filter((tier) => tier.verdict !== 'pass').map((tier) => `${tier.tier}: ${tier.verdict}`);
   const details = [`${grouped(compared)} elements compared`, ...open].join('; ');
-  return wrap(`${verdict} on ${engine}, ${details}`, '  verified: ', '    ');
+  return wrap(`${verdict}, ${form} on ${engine}, ${details}`, '  verified: ', '    ');
+}
+
+function skippedLine({ model, engine, baseline, arm, reason }: Skipped): string {
+  return wrap(`${model} on ${engine}, ${arm} against ${baseline}: ${reason}`, 'not timed: ', '  ');
 }
 
 function failureLine({ model, engine, stage, message }: Failure): string {
@@ -47,10 +82,8 @@ function modelBlock(report: Report, model: string): string {
   const speedups = here(report.speedups);
   return [
     title,
-    ...(speedups.length === 0
-      ? ['  not timed']
-      : [line(['engine', 'threads', 'reference ms', 'deploy ms'], 'reference / deploy')]),
-    ...speedups.flatMap((row) => timingLines(report, row)),
+    ...(speedups.length === 0 ? ['  not timed'] : []),
+    ...(['reference', 'deploy-official'] as const).flatMap((baseline) => pairLines(report, speedups, baseline)),
     ...here(report.verification).map(verificationLine),
     '',
   ].join('\n');
@@ -58,12 +91,15 @@ function modelBlock(report: Report, model: string): string {
 
 /** A benchmark's report as text for a terminal of 80 columns. */
 export function benchTable(report: Report): string {
-  const { absent } = report.environment;
+  const asides = [
+    ...report.failures.map(failureLine),
+    ...report.skipped.map(skippedLine),
+    ...report.environment.absent.map(({ name, reason, fix }) => wrap(`${name}: ${reason}; ${fix}`, 'not here: ', '  ')),
+  ];
   return [
     ...modelsOf(report).map((model) => modelBlock(report, model)),
-    ...report.failures.map(failureLine),
-    ...absent.map(({ name, reason, fix }) => wrap(`${name}: ${reason}; ${fix}`, 'not here: ', '  ')),
-    ...(report.failures.length + absent.length > 0 ? [''] : []),
+    ...asides,
+    ...(asides.length > 0 ? [''] : []),
     wrap(HONEST_NOTE),
   ].join('\n');
 }

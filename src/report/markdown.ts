@@ -1,5 +1,5 @@
-import { grouped, HONEST_NOTE, interval, latency, milliseconds, modelsOf, outcome, size } from './text.ts';
-import type { AuditRow, Measurement, Report, Speedup, TierRow } from './types.ts';
+import { grouped, HONEST_NOTE, interval, measured, milliseconds, modelsOf, outcome, size } from './text.ts';
+import type { AuditRow, Report, Speedup, TierRow } from './types.ts';
 
 /** A cell's text cannot end its cell. */
 function escapeCell(text: string): string {
@@ -19,34 +19,36 @@ function table(
   ].join('\n');
 }
 
+/** One sentence's part about one pair of forms on one engine. */
+function gain(row: Speedup): string {
+  const said = outcome(row);
+  const differs = said === 'faster' || said === 'slower';
+  const what = differs ? `${row.estimate.toFixed(2)} times as fast` : said;
+  const other = row.baseline === 'reference' ? '' : ` ${differs ? 'as' : 'to'} ${row.baseline}`;
+  return `${what}${other} on ${row.engine}`;
+}
+
 function headline(report: Report): string {
   const sentences = modelsOf(report).map((model) => {
     const timed = report.speedups.filter((row) => row.model === model);
     if (timed.length === 0) return `- ${model}: not timed`;
-    const engines = timed.map((row) => {
-      const what = outcome(row);
-      return what === 'no difference shown'
-        ? `no difference shown on ${row.engine}`
-        : `${row.estimate.toFixed(2)} times as fast on ${row.engine}`;
-    });
-    return `- ${model}, fused: ${engines.join(', ')}`;
+    return `- ${model}, fused: ${timed.map(gain).join(', ')}`;
   });
   return [`**Verdict: ${report.verdict}.** What fusing bought:`, '', ...sentences].join('\n');
 }
 
 function timingRow(report: Report, row: Speedup): string[] {
-  const [reference, deploy] = [latency(report, row, 'reference'), latency(report, row, 'deploy')];
-  const timed: Measurement | undefined = report.measurements.find(
-    ({ model, engine }) => model === row.model && engine === row.engine,
-  );
+  const [baseline, arm] = [measured(report, row, 'baseline'), measured(report, row, 'arm')];
   return [
     row.model,
     row.engine,
-    timed === undefined ? '' : size(timed.resolution),
-    String(timed?.batch ?? ''),
-    String(timed?.threads ?? ''),
-    reference === undefined ? '' : milliseconds(reference),
-    deploy === undefined ? '' : milliseconds(deploy),
+    arm === undefined ? '' : size(arm.resolution),
+    String(arm?.batch ?? ''),
+    String(arm?.threads ?? ''),
+    row.baseline,
+    row.arm,
+    baseline === undefined ? '' : milliseconds(baseline.latencyMs),
+    arm === undefined ? '' : milliseconds(arm.latencyMs),
     row.estimate.toFixed(3),
     `${interval(row)} (${(100 * row.confidence).toFixed(1)} %)`,
     `${row.quads}`,
@@ -57,10 +59,10 @@ function latencySection(report: Report): string {
   if (report.speedups.length === 0) return 'Nothing was timed.';
   const notes = report.speedups
     .filter(({ note }) => note !== '')
-    .map(({ model, engine, note }) => `- ${model} on ${engine}: ${note}.`);
+    .map(({ model, engine, baseline, arm, note }) => `- ${model} on ${engine}, ${arm} against ${baseline}: ${note}.`);
   const rows = report.speedups.map((row) => timingRow(report, row));
   return [
-    'Median milliseconds of one inference, read-back of the logits included. Reference is the train-time network, deploy the fused one.',
+    "Median milliseconds of one inference, read-back of the logits included. Reference is the train-time network, deploy-official what the original's own conversion leaves, deploy the network with everything folded.",
     '',
     table(
       [
@@ -69,9 +71,11 @@ function latencySection(report: Report): string {
         ['size', 'right'],
         ['batch', 'right'],
         ['threads', 'right'],
-        ['reference ms', 'right'],
-        ['deploy ms', 'right'],
-        ['reference / deploy', 'right'],
+        ['baseline', 'left'],
+        ['arm', 'left'],
+        ['baseline ms', 'right'],
+        ['arm ms', 'right'],
+        ['baseline / arm', 'right'],
         ['interval (level)', 'right'],
         ['quads', 'right'],
       ],
@@ -126,14 +130,15 @@ function verificationSection({ verification }: Report): string {
     [
       ['model', 'left'],
       ['engine', 'left'],
+      ['form', 'left'],
       ['tier', 'left'],
       ['verdict', 'left'],
       ['elements compared', 'right'],
       ['worst error / bound', 'right'],
     ],
-    verification.flatMap(({ model, engine, verdict, tiers }) => [
-      [model, engine, 'all', verdict, grouped(tiers.reduce((sum, { compared }) => sum + compared, 0)), ''],
-      ...tiers.map((tier) => [model, engine, ...tierCells(tier)]),
+    verification.flatMap(({ model, engine, form, verdict, tiers }) => [
+      [model, engine, form, 'all', verdict, grouped(tiers.reduce((sum, { compared }) => sum + compared, 0)), ''],
+      ...tiers.map((tier) => [model, engine, form, ...tierCells(tier)]),
     ]),
   );
 }
@@ -180,11 +185,15 @@ export function benchMarkdown(report: Report): string {
   const failures = report.failures.map(
     ({ model, engine, stage, message }) => `- ${model}${engine === null ? '' : ` on ${engine}`}, ${stage}: ${message}`,
   );
+  const skipped = report.skipped.map(
+    ({ model, engine, baseline, arm, reason }) => `- ${model} on ${engine}, ${arm} against ${baseline}: ${reason}`,
+  );
   return [
     '# fuseproof benchmark\n',
     `${headline(report)}\n`,
     ...(failures.length === 0 ? [] : [section('What went wrong', failures.join('\n'))]),
     section('Latency', latencySection(report)),
+    ...(skipped.length === 0 ? [] : [section('Not timed', skipped.join('\n'))]),
     section('Counts', auditSection(report)),
     section('Verification', verificationSection(report)),
     section('Environment', environmentSection(report)),

@@ -7,11 +7,17 @@ import { interval, milliseconds, outcome, wrap } from './text.ts';
 import type { Measurement, Report, Speedup } from './types.ts';
 import { validateReport } from './validate.ts';
 
-function measured(engine: string, arm: Measurement['arm'], latencyMs: number): Measurement {
+function measured(
+  engine: string,
+  arm: Measurement['arm'],
+  latencyMs: number,
+  against: Measurement['arm'] = arm === 'deploy' ? 'reference' : 'deploy',
+): Measurement {
   return {
     model: 'repvit_m0_9',
     engine,
     arm,
+    against,
     threads: 1,
     batch: 1,
     resolution: 224,
@@ -28,6 +34,8 @@ function ratio(engine: string, low: number, estimate: number, high: number, note
   return {
     model: 'repvit_m0_9',
     engine,
+    baseline: 'reference',
+    arm: 'deploy',
     estimate,
     low,
     high,
@@ -63,18 +71,19 @@ function sample(): Report {
       ratio('onnxruntime', 1.08912, 1.1, 1.12699),
       ratio('cpu', 0.99, 1.033, 1.05, '3 of 24 quads, for the engine is slow and the time limited'),
     ],
+    skipped: [],
     audit: [],
     verification: [
-      { model: 'repvit_m0_9', engine: 'onnxruntime', verdict: 'pass', tiers },
-      { model: 'repvit_m0_9', engine: 'cpu', verdict: 'pass', tiers },
-      { model: 'repvit_m0_9', engine: 'wasm', verdict: 'fail', tiers: failed },
+      { model: 'repvit_m0_9', engine: 'onnxruntime', form: 'deploy', verdict: 'pass', tiers },
+      { model: 'repvit_m0_9', engine: 'cpu', form: 'deploy', verdict: 'pass', tiers },
+      { model: 'repvit_m0_9', engine: 'wasm', form: 'deploy', verdict: 'fail', tiers: failed },
     ],
     failures: [
       {
         model: 'repvit_m0_9',
         engine: 'wasm',
         stage: 'verification',
-        message: 'not timed, for it is not verified (runtime, deploy: fail)',
+        message: 'deploy against reference: not timed, for deploy is not verified (runtime, deploy: fail)',
       },
     ],
     environment: {
@@ -97,6 +106,33 @@ function sample(): Report {
       engines: [{ name: 'onnxruntime', version: '1.30.0', device: 'CPU', threads: 1 }],
       absent: [{ name: 'tfjs-node', reason: 'not installed', fix: 'npm run tensorflow' }],
     },
+  };
+}
+
+/** The same network with a second deploy form, timed on one engine and too slow on another. */
+function withOfficial(): Report {
+  const report = sample();
+  return {
+    ...report,
+    measurements: [
+      ...report.measurements,
+      measured('onnxruntime', 'deploy-official', 98.1),
+      measured('onnxruntime', 'deploy', 35.2, 'deploy-official'),
+    ],
+    speedups: [
+      ...report.speedups,
+      { ...ratio('onnxruntime', 2.7, 2.8012, 2.9), baseline: 'deploy-official' },
+      { ...ratio('wasm', 0.99, 1, 1.01), baseline: 'deploy-official' },
+    ],
+    skipped: [
+      {
+        model: 'repvit_m0_9',
+        engine: 'cpu',
+        baseline: 'deploy-official',
+        arm: 'deploy',
+        reason: '3 quads would take 66 s or more, over the limit of 30 s',
+      },
+    ],
   };
 }
 
@@ -146,23 +182,45 @@ repvit_m0_9 at 224x224, batch 1
   engine          threads  reference ms  deploy ms  reference / deploy
   onnxruntime           1          11.8       10.7  1.100 (1.089 to 1.127)
   cpu                   1          1830       1772  1.033 (0.990 to 1.050)
-    note: the interval holds 1: no difference shown; 3 of 24 quads, for the
-    engine is slow and the time limited
-  verified: pass on onnxruntime, 1,235,330 elements compared
-  verified: pass on cpu, 1,235,330 elements compared
-  verified: fail on wasm, 1,235,330 elements compared; runtime, deploy: fail
+    note: not resolved; 3 of 24 quads, for the engine is slow and the time
+    limited
+  verified: pass, deploy on onnxruntime, 1,235,330 elements compared
+  verified: pass, deploy on cpu, 1,235,330 elements compared
+  verified: fail, deploy on wasm, 1,235,330 elements compared; runtime, deploy:
+    fail
 
-✗ repvit_m0_9 on wasm, verification: not timed, for it is not verified (runtime,
-  deploy: fail)
+✗ repvit_m0_9 on wasm, verification: deploy against reference: not timed, for
+  deploy is not verified (runtime, deploy: fail)
 not here: tfjs-node: not installed; npm run tensorflow
 
-One session for each model and engine: its interval covers the noise within the
-session, not the drift between processes, so it is narrower than it should be. A
-second run may differ by more.`);
+One session for each model, engine and pair of forms: its interval covers the
+noise within the session, not the drift between processes, so it is narrower
+than it should be. A second run may differ by more.`);
+  });
+
+  test('shows each pair of forms with its own latencies', () => {
+    const lines = benchTable(withOfficial()).split('\n');
+    const start = lines.findIndex((line) => line.includes('official ms'));
+    expect(lines.slice(start, start + 3)).toEqual([
+      '  engine          threads   official ms  deploy ms  official / deploy',
+      '  onnxruntime           1          98.1       35.2  2.801 (2.700 to 2.900)',
+      '  wasm                  -             -          -  1.000 (0.990 to 1.010)',
+    ]);
+    expect(lines).toContain('  onnxruntime           1          11.8       10.7  1.100 (1.089 to 1.127)');
+  });
+
+  test('says what was not timed, and why', () => {
+    expect(benchTable(withOfficial())).toContain(
+      `
+not timed: repvit_m0_9 on cpu, deploy against deploy-official: 3 quads would
+  take 66 s or more, over the limit of 30 s
+`,
+    );
   });
 
   test('keeps to 80 columns whatever the messages', () => {
-    const report = sample();
+    const report = withOfficial();
+    for (const row of [...report.measurements, ...report.speedups]) row.engine = 'tfjs-node-gpu';
     report.failures.push({
       model: 'repvit_m2_3_cifar100',
       engine: 'tfjs-node-gpu',
@@ -192,15 +250,29 @@ describe('benchMarkdown', () => {
       '',
       '**Verdict: fail.** What fusing bought:',
       '',
-      '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, no difference shown on cpu',
+      '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, not resolved on cpu',
     ]);
   });
 
+  test('names the form that the deploy form is held against, where it is not the train form', () => {
+    expect(lines(withOfficial())[4]).toBe(
+      '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, not resolved on cpu, 2.80 times as fast as deploy-official on onnxruntime, no difference shown to deploy-official on wasm',
+    );
+    expect(lines(withOfficial())).toContain(
+      '| repvit_m0_9 | onnxruntime | 224x224 | 1 | 1 | deploy-official | deploy | 98.1 | 35.2 | 2.801 | 2.700 to 2.900 (95.1 %) | 24 |',
+    );
+  });
+
+  test('has no part about skips where there are none', () => {
+    expect(lines(sample())).not.toContain('## Not timed');
+  });
+
   test('has every part', () => {
-    const titles = lines(sample()).filter((line) => line.startsWith('## '));
+    const titles = lines(withOfficial()).filter((line) => line.startsWith('## '));
     expect(titles).toEqual([
       '## What went wrong',
       '## Latency',
+      '## Not timed',
       '## Counts',
       '## Verification',
       '## Environment',
@@ -210,9 +282,9 @@ describe('benchMarkdown', () => {
 
   test('shows both forms, the ratio, its interval and its level', () => {
     expect(lines(sample())).toContain(
-      '| repvit_m0_9 | cpu | 224x224 | 1 | 1 | 1830 | 1772 | 1.033 | 0.990 to 1.050 (75.0 %) | 3 |',
+      '| repvit_m0_9 | cpu | 224x224 | 1 | 1 | reference | deploy | 1830 | 1772 | 1.033 | 0.990 to 1.050 (75.0 %) | 3 |',
     );
-    expect(lines(sample())).toContain('| repvit_m0_9 | wasm | runtime, deploy | fail | 1,234,567 | 13 |');
+    expect(lines(sample())).toContain('| repvit_m0_9 | wasm | deploy | runtime, deploy | fail | 1,234,567 | 13 |');
   });
 
   test('counts each published figure once', async () => {
@@ -240,7 +312,11 @@ describe('text', () => {
     [1, 1.1, 'no difference shown'],
     [0.9, 1, 'no difference shown'],
   ])('an interval from %f to %f: %s', (low, high, said) => {
-    expect(outcome({ low, high })).toBe(said);
+    expect(outcome({ low, high, confidence: 0.951 })).toBe(said);
+  });
+
+  test('an interval of a low level decides nothing', () => {
+    expect(outcome({ low: 1.01, high: 1.02, confidence: 0.75 })).toBe('not resolved');
   });
 
   test('gives milliseconds three figures', () => {

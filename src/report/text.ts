@@ -1,4 +1,4 @@
-import type { Report, Resolution, Speedup } from './types.ts';
+import type { Measurement, Report, Resolution, Speedup } from './types.ts';
 
 /** Words and figures that the terminal's table and the Markdown share. */
 
@@ -17,19 +17,28 @@ export function interval({ low, high }: Pick<Speedup, 'low' | 'high'>): string {
   return `${(Math.floor(low * 1000) / 1000).toFixed(3)} to ${(Math.ceil(high * 1000) / 1000).toFixed(3)}`;
 }
 
-/** What the interval says about the deploy form. */
-export function outcome({ low, high }: Pick<Speedup, 'low' | 'high'>): 'faster' | 'slower' | 'no difference shown' {
+export type Outcome = 'faster' | 'slower' | 'no difference shown' | 'not resolved';
+
+/** An interval of a lower level decides nothing. */
+const DECIDING_LEVEL = 0.95;
+
+/** What the interval says about the arm. */
+export function outcome({ low, high, confidence }: Pick<Speedup, 'low' | 'high' | 'confidence'>): Outcome {
+  if (confidence < DECIDING_LEVEL) return 'not resolved';
   if (low > 1) return 'faster';
   return high < 1 ? 'slower' : 'no difference shown';
 }
 
-/** Median latency of one form, or undefined where it was not timed. */
-export function latency(
+/** What was measured of one side of a pair, or undefined where it was not timed. */
+export function measured(
   { measurements }: Pick<Report, 'measurements'>,
-  { model, engine }: Pick<Speedup, 'model' | 'engine'>,
-  arm: 'reference' | 'deploy',
-): number | undefined {
-  return measurements.find((row) => row.model === model && row.engine === engine && row.arm === arm)?.latencyMs;
+  row: Speedup,
+  role: 'baseline' | 'arm',
+): Measurement | undefined {
+  const [arm, against] = role === 'arm' ? [row.arm, row.baseline] : [row.baseline, row.arm];
+  return measurements.find(
+    (each) => each.model === row.model && each.engine === row.engine && each.arm === arm && each.against === against,
+  );
 }
 
 /** 4,294,967,295 */
@@ -44,7 +53,7 @@ export function modelsOf({ verification, measurements, audit }: Report): readonl
 
 /** What every reader of the figures must know. */
 export const HONEST_NOTE =
-  'One session for each model and engine: its interval covers the noise within the session, not the drift between processes, so it is narrower than it should be. A second run may differ by more.';
+  'One session for each model, engine and pair of forms: its interval covers the noise within the session, not the drift between processes, so it is narrower than it should be. A second run may differ by more.';
 
 /** Columns of the terminal that text is made for. */
 const WIDTH = 80;

@@ -1,9 +1,17 @@
 /** Generated from schema/report.schema.json by `npm run schema`: change that file, then run it. */
 
 /**
+ * A form of a network: the train form as it is (reference), the original's deploy form where that leaves batch norms, or the complete deploy form.
+ */
+export type Arm = 'reference' | 'deploy-official' | 'deploy';
+/**
  * Pixels of the input: one number where it is square, else [height, width].
  */
 export type Resolution = number | [number, number];
+/**
+ * The deploy form that was held against the train form.
+ */
+export type DeployFormName = 'deploy-official' | 'deploy';
 /**
  * Only pass is a pass.
  */
@@ -25,17 +33,21 @@ export interface Report {
    */
   schemaVersion: 1;
   /**
-   * Of the whole run: pass only where every verification passed and no timing failed. Exit code 0, 1 or 3.
+   * Of the whole run: pass only where every verification passed, no timing failed and something was timed. Exit code 0, 1 or 3.
    */
   verdict: 'pass' | 'fail' | 'inconclusive';
   /**
-   * Latency of each form of each network on each engine.
+   * Latency of each form of each network on each engine, in each session that timed it.
    */
   measurements: Measurement[];
   /**
-   * Latency of the reference form over latency of the deploy form, estimated from paired samples; above 1 the deploy form is faster.
+   * Latency of one form (baseline) over latency of another (arm), estimated from paired samples; above 1 the arm is faster.
    */
   speedups: Speedup[];
+  /**
+   * What was verified and then not timed on purpose, for it would take too long; changes no verdict as long as anything was timed.
+   */
+  skipped: Skipped[];
   /**
    * Exact counts, as `fuseproof audit --json` gives them.
    */
@@ -51,7 +63,7 @@ export interface Report {
   environment: Environment;
 }
 /**
- * Latency of one form of one network on one engine.
+ * Latency of one form of one network on one engine, in one session.
  */
 export interface Measurement {
   /**
@@ -63,9 +75,13 @@ export interface Measurement {
    */
   engine: string;
   /**
-   * Which form: the train-time network as it is (reference), or the fused one (deploy).
+   * The form that was timed.
    */
-  arm: 'reference' | 'deploy';
+  arm: Arm;
+  /**
+   * The other form of its session, which it was interleaved with.
+   */
+  against: Arm;
   /**
    * Threads that the engine says it used.
    */
@@ -105,7 +121,7 @@ export interface Measurement {
   samplesMs: [number, ...number[]];
 }
 /**
- * How many times faster the deploy form of one network is on one engine.
+ * How many times faster one form of a network is than another on one engine.
  */
 export interface Speedup {
   /**
@@ -117,7 +133,15 @@ export interface Speedup {
    */
   engine: string;
   /**
-   * Reference latency over deploy latency: exp of the Hodges-Lehmann median of logRatios.
+   * The form that the other is held against.
+   */
+  baseline: Arm;
+  /**
+   * The form whose gain is asked for.
+   */
+  arm: Arm;
+  /**
+   * Latency of the baseline over latency of the arm: exp of the Hodges-Lehmann median of logRatios.
    */
   estimate: number;
   /**
@@ -153,13 +177,38 @@ export interface Speedup {
    */
   note: string;
   /**
-   * ln(reference / deploy) of each quad, in the order of timing.
+   * ln(baseline / arm) of each quad, in the order of timing.
    *
    * @minItems 1
    *
    * Items: Of one quad.
    */
   logRatios: [number, ...number[]];
+}
+/**
+ * Two forms of a network that were not timed against each other on an engine.
+ */
+export interface Skipped {
+  /**
+   * Name of the network.
+   */
+  model: string;
+  /**
+   * Name of the engine.
+   */
+  engine: string;
+  /**
+   * The form that the other is held against.
+   */
+  baseline: Arm;
+  /**
+   * The form whose gain is asked for.
+   */
+  arm: Arm;
+  /**
+   * Why, in one line.
+   */
+  reason: string;
 }
 /**
  * Exact counts of one form of one network for one image.
@@ -170,17 +219,17 @@ export interface AuditRow {
    */
   model: string;
   /**
-   * Train-time or deploy form.
+   * Train-time form, the original's deploy form where that leaves batch norms, or complete deploy form.
    */
-  form: 'train' | 'deploy';
+  form: 'train' | 'deploy-official' | 'deploy';
   /**
    * Classification heads.
    */
   heads: 1 | 2;
   /**
-   * RepVGGDW with an outer BN (current), or with two ConvNorms (legacy).
+   * The family's kind of block, null where it has one: RepVGGDW with an outer BN (current), or with two ConvNorms (legacy).
    */
-  flavour: 'current' | 'legacy';
+  flavour: string | null;
   resolution: Resolution;
   /**
    * Elements of PyTorch's parameters(): weights and biases, those of BatchNorm too.
@@ -245,7 +294,7 @@ export interface PublishedFit {
   counting: 'parameters' | 'buffers' | 'macs' | 'fvcore' | 'activations' | 'initialisers' | 'weightBytes';
 }
 /**
- * Verdict on one network on one engine.
+ * Verdict on one deploy form of one network on one engine.
  */
 export interface VerificationRow {
   /**
@@ -256,6 +305,7 @@ export interface VerificationRow {
    * Name of the engine.
    */
   engine: string;
+  form: DeployFormName;
   verdict: Verdict;
   /**
    * The tiers that were applied; every one must pass.
