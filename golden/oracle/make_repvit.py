@@ -5,23 +5,13 @@
 writes golden/fixtures/ and golden/manifest.json. Nothing of fuseproof's own output enters a golden.
 """
 
-import hashlib
-import json
-import platform
-import re
-from pathlib import Path
-
 import numpy as np
-import safetensors
 import timm
 import torch
-from safetensors.numpy import save_file
 from timm.models.repvit import RepVit
 
 import portable
-
-GOLDEN = Path(__file__).resolve().parent.parent
-FIXTURES = GOLDEN / 'fixtures'
+from goldens import FIXTURES, describe, describe_case, lists, load_portable, record_taps, save, save_keys, write_manifest
 
 CIFAR100 = {'num_classes': 100, 'distillation': False}
 
@@ -88,45 +78,13 @@ DEFAULTS = {
     'legacy': False,
 }
 
-
-def load_portable(model: torch.nn.Module, seed: int) -> dict[str, np.ndarray]:
-    """Puts the portable float32 weights, widened, into the float64 model."""
-    state = model.state_dict()
-    weights = portable.random_weights({key: tuple(tensor.shape) for key, tensor in state.items()}, seed)
-    for key, weight in weights.items():
-        state[key] = torch.from_numpy(weight.astype(np.float64))
-    model.load_state_dict(state)
-    return weights
-
-
-def record_taps(model: torch.nn.Module) -> dict[str, np.ndarray]:
-    """Outputs of every conv, batch norm and linear of the next forward pass, by module path."""
-    taps = {}
-    for name, module in model.named_modules():
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.Linear)):
-            module.register_forward_hook(lambda _m, _i, output, name=name: taps.update({name: output.numpy().copy()}))
-    return taps
-
-
-def save(tensors: dict[str, np.ndarray], file: Path) -> None:
-    save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, file)
-    file.chmod(0o644)
-
-
-def format_json(value: object) -> str:
-    """As the project's formatter would: lists of numbers on one line."""
-    text = json.dumps(value, indent=2)
-    return re.sub(r'\[([\d,\s]+)\]', lambda match: f"[{' '.join(match[1].split())}]", text) + '\n'
-
-
-def describe(file: Path, what: str, **rest: object) -> dict[str, object]:
-    path = file.relative_to(GOLDEN).as_posix()
-    return {'file': path, 'what': what, 'sha256': hashlib.sha256(file.read_bytes()).hexdigest(), **rest}
+TAPPED_KINDS = (torch.nn.Conv2d, torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.Linear)
 
 
 def make_case(name: str) -> dict[str, object]:
-    arguments, (batch, height, width), seed = CASES[name]
-    config = {**DEFAULTS, **{key: list(v) if isinstance(v, tuple) else v for key, v in arguments.items()}}
+    arguments, size, seed = CASES[name]
+    batch, height, width = size
+    config = {**DEFAULTS, **lists(arguments)}
     model = RepVit(**arguments).double().eval()
     weights = load_portable(model, seed)
     x = portable.random_input((batch, config['in_chans'], height, width), seed)
@@ -136,7 +94,7 @@ def make_case(name: str) -> dict[str, object]:
 
     logits = {'train': model(x64).numpy()}
     if name == TAPPED:
-        taps = record_taps(model)
+        taps = record_taps(model, TAPPED_KINDS)
         model(x64)
         save(taps, FIXTURES / f'{name}.taps.safetensors')
 
@@ -146,24 +104,15 @@ def make_case(name: str) -> dict[str, object]:
         torch.set_default_dtype(torch.float64)
         model.fuse()
         torch.set_default_dtype(torch.float32)
-        fused = model.state_dict()
-        assert all(tensor.dtype == torch.float64 for tensor in fused.values())
+        assert all(tensor.dtype == torch.float64 for tensor in model.state_dict().values())
         if name in KEYS_LISTED:
-            lines = [' '.join([key, *map(str, tensor.shape)]) for key, tensor in fused.items()]
-            (FIXTURES / f'{name}.fused-keys.txt').write_text('\n'.join(lines) + '\n')
+            save_keys(model, FIXTURES / f'{name}.fused-keys.txt')
         logits['deploy'] = model(x64).numpy()
         print(f'{name}: max |logit| {np.abs(logits["train"]).max():.4g}, max |deploy - train| '
               f'{np.abs(logits["train"] - logits["deploy"]).max():.3g}', flush=True)
     file = FIXTURES / f'{name}.safetensors'
     save(logits, file)
-    return describe(
-        file,
-        f'logits ({", ".join(logits)}), float64',
-        name=name,
-        seed=seed,
-        config=config,
-        input={'batch': batch, 'height': height, 'width': width},
-    )
+    return describe_case(file, logits, name, seed, config, size)
 
 
 def main() -> None:
@@ -180,22 +129,7 @@ def main() -> None:
                 FIXTURES / f'{name}.fused-keys.txt', "state_dict of timm's fused model: key and dimensions", name=name
             )
         )
-    for file in sorted((GOLDEN / 'examples').iterdir()):
-        others.append(describe(file, 'example checkpoint, its config, input or float64 logits (train, deploy)'))
-    manifest = {
-        'made_by': {
-            'script': 'golden/oracle/make_repvit.py',
-            'torch': torch.__version__,
-            'timm': timm.__version__,
-            'numpy': np.__version__,
-            'safetensors': safetensors.__version__,
-            'python': platform.python_version(),
-            'machine': platform.machine(),
-        },
-        'cases': cases,
-        'others': others,
-    }
-    (GOLDEN / 'manifest.json').write_text(format_json(manifest))
+    write_manifest('repvit', {'script': 'golden/oracle/make_repvit.py', 'timm': timm.__version__}, cases, others)
 
 
 if __name__ == '__main__':
