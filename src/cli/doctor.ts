@@ -1,7 +1,6 @@
 import { arch, availableParallelism, cpus, platform, release, totalmem } from 'node:os';
 import { Command } from 'commander';
-import type { EngineInfo } from '../engines/engine.ts';
-import type { AbsentEngine } from '../engines/index.ts';
+import type { DoctorReport } from '../report/doctor-table.ts';
 import { parseThreads } from './options.ts';
 import { print, printJson } from './output.ts';
 
@@ -10,19 +9,7 @@ Examples:
   fuseproof doctor
   fuseproof doctor --threads 1 --json`;
 
-interface Diagnosis {
-  readonly node: string;
-  readonly platform: string;
-  readonly cpu: string;
-  readonly cores: number;
-  readonly memoryGiB: number;
-  /** What computes the oracle's products. */
-  readonly oracle: string;
-  readonly engines: readonly EngineInfo[];
-  readonly absent: readonly AbsentEngine[];
-}
-
-async function diagnose(threads: number | undefined): Promise<Diagnosis> {
+async function diagnose(threads: number | undefined): Promise<DoctorReport> {
   const [{ openAvailable }, { openMatMul }] = await Promise.all([
     import('../engines/index.ts'),
     import('../interpreters/product.ts'),

@@ -166,9 +166,10 @@ function misfit(config: RepMlpNetConfig, length: number, axis: 0 | 1): number {
 /** How far sizes are searched for ones that fit, in pixels: beyond it no image goes. */
 const SEARCHED = 16384;
 
-/** The nearest lengths that fit, below and above. */
+/** The nearest lengths that fit, below and above, and of which no pixel is left over by the convolutions' strides. */
 function nearestLengths(config: RepMlpNetConfig, length: number, axis: 0 | 1): number[] {
-  const fits = (candidate: number) => misfit(config, candidate, axis) < 0;
+  const stride = config.patch_size[axis] * 2 ** (config.channels.length - 1);
+  const fits = (candidate: number) => candidate % stride === 0 && misfit(config, candidate, axis) < 0;
   let below = Math.min(length, SEARCHED);
   while (below > 0 && !fits(below)) below--;
   let above = length;

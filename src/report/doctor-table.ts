@@ -19,6 +19,7 @@ export interface DoctorReport {
   readonly cpu: string;
   readonly cores: number;
   readonly memoryGiB: number;
+  /** What computes the oracle's products. */
   readonly oracle: string;
   readonly engines: readonly Present[];
   readonly absent: readonly Absent[];
