@@ -6,8 +6,10 @@ const timing = (step: SessionProgress, secondsLeft: number) =>
   progressText({ phase: 'time', model: 'repvit_m0_9', engine: 'wasm', session: 2, sessions: 6, step, secondsLeft });
 
 test('a verification says how far it is', () => {
-  expect(progressText({ phase: 'verify', model: 'repvit_m0_9', form: 'deploy', done: 99, total: 200 })).toEqual({
-    task: 'verify repvit_m0_9',
+  const engines = ['wasm', 'cpu'];
+  const event = { phase: 'verify', model: 'repvit_m0_9', engines, form: 'deploy', done: 99, total: 200 } as const;
+  expect(progressText(event)).toEqual({
+    task: 'verify repvit_m0_9 on wasm, cpu',
     done: 99,
     total: 200,
     what: 'deploy form',

@@ -19,7 +19,8 @@ function stepText(step: SessionProgress): string {
 /** A run's event in words. */
 export function progressText(event: BenchProgress): ProgressText {
   if (event.phase === 'verify') {
-    return { task: `verify ${event.model}`, done: event.done, total: event.total, what: `${event.form} form` };
+    const { model, engines, form, done, total } = event;
+    return { task: `verify ${model} on ${engines.join(', ')}`, done, total, what: `${form} form` };
   }
   const { model, engine, session, sessions, step, secondsLeft } = event;
   const [done, total] = step.phase === 'quad' ? [step.quad - 1, step.quads] : [0, 1];

@@ -5,11 +5,11 @@ import { randomInput } from '../weights/random.ts';
 import { type Arm, prepareDeployForm } from './prepare.ts';
 import type { VerifyModel } from './run.ts';
 
-/** Tiers that compare by equality: an error over a bound says nothing there. */
-const EXACT: readonly Tier[] = ['canaries', 'structure'];
+/** Only tiers with a bound have an error over it. */
+const BOUNDED: readonly Tier[] = ['algebra', 'runtime'];
 
 function tierRow({ tier, form, verdict, compared, worstRatio }: TierSummary): TierRow {
-  const worst = EXACT.includes(tier) || !Number.isFinite(worstRatio) ? null : worstRatio;
+  const worst = BOUNDED.includes(tier) && Number.isFinite(worstRatio) ? worstRatio : null;
   return { tier: form === undefined ? tier : `${tier}, ${form}`, verdict, compared, worst };
 }
 

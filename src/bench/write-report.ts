@@ -13,6 +13,7 @@ import { writeFileAtomically } from '../weights/write-file.ts';
  * @throws InputError where it cannot be made or written to
  */
 export async function openReportFolder(folder: string): Promise<void> {
+  if (folder === '') throw new InputError('--out is empty; give it a folder');
   const missing: string[] = [];
   let existing = resolve(folder);
   try {

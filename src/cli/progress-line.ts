@@ -30,7 +30,8 @@ function duration(seconds: number): string {
 
 /** Progress on stderr: one line that is repainted in a terminal, plain lines elsewhere. */
 export async function progressLine(stream: NodeJS.WriteStream = process.stderr): Promise<ProgressLine> {
-  const draw = stream.isTTY ? (await import('log-update')).createLogUpdate(stream) : undefined;
+  // A terminal that says it has no columns cannot be repainted.
+  const draw = stream.isTTY && stream.columns > 0 ? (await import('log-update')).createLogUpdate(stream) : undefined;
   let current = '';
   let started = 0;
   let drawn = Number.NEGATIVE_INFINITY;
@@ -47,7 +48,7 @@ export async function progressLine(stream: NodeJS.WriteStream = process.stderr):
       if (left !== undefined) parts.push(`about ${duration(left)} left`);
       const text = parts.join(', ');
       if (draw === undefined) stream.write(`${text}\n`);
-      else draw(text.slice(0, (stream.columns ?? 80) - 1));
+      else draw(text.slice(0, stream.columns - 1));
     },
     clear() {
       draw?.clear();

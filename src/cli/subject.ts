@@ -8,6 +8,7 @@ import type { Network } from '../network/ops.ts';
 import { formatShape, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
 import { buildNetwork, type Model } from '../reference/config.ts';
 import { checkWeights } from '../weights/check.ts';
+import { withoutWrapper } from '../weights/naming.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
 import { readSafetensors } from '../weights/safetensors.ts';
 import type { Size } from './options.ts';
@@ -58,7 +59,7 @@ export async function loadSubject(model: Model, options: SubjectOptions): Promis
 
 async function loadWeights(reference: Network, path: string | undefined, seed: number): Promise<Weights> {
   if (path === undefined) return randomWeights(reference, seed);
-  const weights = await readSafetensors(path);
+  const weights = withoutWrapper(await readSafetensors(path));
   checkWeights(reference, weights, basename(path));
   return weights;
 }
@@ -79,7 +80,7 @@ export function chosenForms(reference: Network, name: string | undefined): reado
 
 /** The deploy form's weights as somebody stored them, in float32. */
 export async function loadDeployWeights(fusion: Fusion, path: string): Promise<Weights<Float32Array>> {
-  const weights = await readSafetensors(path);
+  const weights = withoutWrapper(await readSafetensors(path));
   checkWeights(fusion.network, weights, basename(path));
   return roundWeights(weights);
 }

@@ -81,6 +81,8 @@ async function* verifyModel(model: Model, engines: readonly Engine[], options: O
   }
   for (const form of forms) {
     const started = performance.now();
+    const on = engines.map(({ info }) => info.name).join(', ');
+    const task = `verify ${model.name}, ${form.name}, on ${on}`;
     const fusion = fuseTo(form, reference);
     const stored =
       options.deploy === undefined ? {} : { deployWeights: await subject.loadDeployWeights(fusion, options.deploy) };
@@ -93,7 +95,7 @@ async function* verifyModel(model: Model, engines: readonly Engine[], options: O
         input: toFloat32(input),
         engines,
         probe: (shape, name) => randomInput(shape, seed, name),
-        onProgress: (done, total, what) => line.show({ task: `verify ${model.name}, ${form.name}`, done, total, what }),
+        onProgress: (done, total, what) => line.show({ task, done, total, what }),
         ...stored,
         ...(options.region === undefined ? {} : { only: options.region }),
       });

@@ -7,15 +7,6 @@ export function nodesByName(network: Network): ReadonlyMap<string, Node> {
   return new Map(network.nodes.map((node) => [node.name, node]));
 }
 
-/** For each node, the nodes that read its output. */
-export function consumersByName(network: Network): ReadonlyMap<string, readonly Node[]> {
-  const consumers = new Map<string, Node[]>(network.nodes.map((node) => [node.name, []]));
-  for (const node of network.nodes) {
-    for (const input of new Set(node.inputs)) consumers.get(input)?.push(node);
-  }
-  return consumers;
-}
-
 /** Every weight key of the network with its shape, in node order. */
 export function weightShapesByKey(network: Network): ReadonlyMap<string, Shape> {
   const nodes = nodesByName(network);

@@ -69,7 +69,7 @@ function sample(): Report {
     ],
     speedups: [
       ratio('onnxruntime', 1.08912, 1.1, 1.12699),
-      ratio('cpu', 0.99, 1.033, 1.05, '3 of 24 quads, for the engine is slow and the time limited'),
+      ratio('cpu', 0.99, 1.033, 1.05, '3 of 24 quads, for the time is limited'),
     ],
     skipped: [],
     audit: [],
@@ -182,8 +182,7 @@ repvit_m0_9 at 224x224, batch 1
   engine          threads  reference ms  deploy ms  reference / deploy
   onnxruntime           1          11.8       10.7  1.100 (1.089 to 1.127)
   cpu                   1          1830       1772  1.033 (0.990 to 1.050)
-    note: not resolved; 3 of 24 quads, for the engine is slow and the time
-    limited
+    note: not resolved; 3 of 24 quads, for the time is limited
   verified: pass, deploy on onnxruntime, 1,235,330 elements compared
   verified: pass, deploy on cpu, 1,235,330 elements compared
   verified: fail, deploy on wasm, 1,235,330 elements compared; runtime, deploy:

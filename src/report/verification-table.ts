@@ -9,7 +9,8 @@ const SHOWN = 3;
 function tierLine({ tier, engine, form, verdict, compared, worstRatio }: TierSummary): string {
   const what = [tier, engine, form].filter((part) => part !== undefined).join(', ');
   // Only tiers with a bound have a distance to it.
-  const used = tier === 'algebra' || tier === 'runtime' ? `${percent(worstRatio)} of bound` : '';
+  const hasBound = (tier === 'algebra' || tier === 'runtime') && compared > 0;
+  const used = hasBound ? `${percent(worstRatio)} of bound` : '';
   return `  ${what.padEnd(36)}${verdict.padEnd(14)}${grouped(compared).padStart(12)}${used.padStart(16)}`;
 }
 
@@ -57,10 +58,24 @@ function findingLines(finding: Finding, replay: string): string[] {
   return lines;
 }
 
+/** Weights that differ as fusing in float32 makes them: all of a kind, so in one sentence. */
+function roundedLines(findings: readonly Finding[], others: number): string[] {
+  const keys = findings.length === 1 ? '1 weight differs' : `${grouped(findings.length)} weights differ`;
+  const largest = Math.max(...findings.map(({ comparison }) => comparison.worstRatio)).toPrecision(3);
+  const rest = others === 0 ? 'nothing differs by more' : 'what differs by more stands above';
+  return [
+    wrap(
+      `${keys} by no more than fusing in float32 makes (at most ${largest} ulp); ${rest}. Fuse in float64 and round once`,
+      '  fail: ',
+      '    ',
+    ),
+  ];
+}
+
 /** A verification as text for a terminal of 80 columns; only names and commands may be longer. */
 export function verificationTable(report: Report, replay: (finding: Finding) => string): string {
   const { model, form, verdict, tiers, network, failures, problems, seconds, peakMemoryBytes } = report;
-  const memory = `${(peakMemoryBytes / 2 ** 30).toFixed(1)} GiB at most`;
+  const memory = `${(peakMemoryBytes / 2 ** 30).toFixed(1)} GiB at most so far`;
   const lines = [
     `${model}, ${form}: ${verdict}, in ${seconds.toFixed(1)} s, ${memory}`,
     `  ${'tier'.padEnd(36)}${'verdict'.padEnd(14)}${'compared'.padStart(12)}${'worst error'.padStart(16)}`,
@@ -79,7 +94,11 @@ export function verificationTable(report: Report, replay: (finding: Finding) => 
     }
   }
   lines.push(...problems.map((problem) => wrap(problem, '  problem: ', '    ')));
-  for (const finding of failures.slice(0, SHOWN)) lines.push(...findingLines(finding, replay(finding)));
-  if (failures.length > SHOWN) lines.push(`  and ${failures.length - SHOWN} more; --json lists all`);
+  // What rounding explains must not hide what it does not.
+  const rounded = failures.filter(({ roundedInFloat32 }) => roundedInFloat32 === true);
+  const unexplained = failures.filter(({ roundedInFloat32 }) => roundedInFloat32 !== true);
+  for (const finding of unexplained.slice(0, SHOWN)) lines.push(...findingLines(finding, replay(finding)));
+  if (unexplained.length > SHOWN) lines.push(`  and ${unexplained.length - SHOWN} more; --json lists all`);
+  if (rounded.length > 0) lines.push(...roundedLines(rounded, unexplained.length));
   return lines.join('\n');
 }

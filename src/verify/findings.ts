@@ -22,6 +22,8 @@ export interface Finding {
   readonly shape: Shape;
   /** The state_dict key, in the weights tier. */
   readonly key?: string;
+  /** In a weights finding that fails: whether fusing in float32 makes differences as large as all of these. */
+  readonly roundedInFloat32?: boolean;
   /** K of the bound. */
   readonly operations?: number;
   readonly comparison: Comparison;
@@ -98,7 +100,7 @@ export class Ledger {
     of: Pick<TierSummary, 'engine' | 'form'> = {},
   ): void {
     this.#tiers.set([tier, of.engine, of.form].join('/'), { tier, ...of, verdict, compared, pieces: 0, worstRatio: 0 });
-    this.problems.push(...problems);
+    for (const problem of problems) if (!this.problems.includes(problem)) this.problems.push(problem);
   }
 
   summaries(): TierSummary[] {

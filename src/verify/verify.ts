@@ -161,29 +161,21 @@ function checkWeights(session: Session, piece: Piece): void {
   for (const key of weightShapesByKey(piece.deploy).keys()) {
     const actual = stored.get(key)!;
     const comparison = compareBits(actual.data, toFloat32(unrounded.get(key)!).data);
-    const reason = comparison.failures > 0 && isFused(piece) ? { reason: explain(session, piece, key) } : {};
-    ledger.add({
-      ...describe(piece),
-      tier: 'weights',
-      key,
-      shape: actual.shape,
-      comparison: { ...comparison, ...reason },
-    });
+    const cause =
+      comparison.failures > 0 && isFused(piece) ? { roundedInFloat32: isRoundedInFloat32(session, piece, key) } : {};
+    ledger.add({ ...describe(piece), tier: 'weights', key, shape: actual.shape, comparison, ...cause });
   }
 }
 
-/** Whether fusing in float32, as most tools do, can have made the stored weight: a fault cannot hide behind it. */
-function explain(session: Session, piece: Piece, key: string): string {
+/** Whether fusing in float32, as most tools do, can have made the stored weight. */
+function isRoundedInFloat32(session: Session, piece: Piece, key: string): boolean {
   const exact = session.unrounded.get(key)!.data;
   // The magnitudes of the weights, made on the first failure only.
   session.magnitudes ??= magnitudesOf(session);
   const sums = session.magnitudes.get(key)!;
   const factor = gamma(session.roundings.get(piece.name)! + 1, FLOAT32.unitRoundoff);
   const actual = session.stored.get(key)!.data;
-  const explained = actual.every((value, i) => Math.abs(value - exact[i]!) <= factor * sums[i]!);
-  return explained
-    ? 'no difference is larger than fusing in float32 makes; fuse in float64 and round once'
-    : 'larger than fusing in float32 could make it';
+  return actual.every((value, i) => Math.abs(value - exact[i]!) <= factor * sums[i]!);
 }
 
 function magnitudesOf({ fusion, weights }: Session): ReadonlyMap<string, ArrayLike<number>> {
@@ -238,7 +230,16 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   const common = { ...describe(piece), input, shape: reference.output.shape };
   if (!reference.output.data.every(Number.isFinite)) {
     const comparison = undecided('inconclusive', "the oracle's own value is not finite");
-    ledger.add({ ...common, tier: isFused(piece) ? 'algebra' : 'runtime', comparison });
+    if (isFused(piece)) ledger.add({ ...common, tier: 'algebra', comparison });
+    for (const { info } of engines) {
+      ledger.add({
+        ...common,
+        tier: 'runtime',
+        engine: info.name,
+        form: isFused(piece) ? 'deploy' : 'both',
+        comparison,
+      });
+    }
     return reference.output;
   }
   const deploy = await Evaluated.of(piece.deploy, stored, deployInputs);

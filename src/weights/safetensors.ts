@@ -297,7 +297,7 @@ function checkFinite({ data }: Tensor, name: string, subject: string): void {
   for (let i = 0; i < data.length; i++) {
     if (!Number.isFinite(data[i])) {
       throw new InputError(
-        `${subject}: tensor ${JSON.stringify(name)}: ${data[i]} at index ${i}; weights must be finite, so retrain or repair it`,
+        `${subject}: tensor ${JSON.stringify(name)}: ${data[i]} at index ${i}; every value must be finite, so repair it`,
       );
     }
   }
