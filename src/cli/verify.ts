@@ -45,7 +45,8 @@ async function runVerify(options: Options): Promise<void> {
   if (models.length > 1 && single !== undefined) {
     throw new InputError(`--${single} fits one network, but ${models.length} are asked for; name one with --model`);
   }
-  const engines = await openEngines(options.engine, { ...(options.threads && { threads: options.threads }) }, note);
+  const opened = await openEngines(options.engine, { ...(options.threads && { threads: options.threads }) }, note);
+  const engines = options.engine === undefined && models.length > SLOW_ENGINE_MODELS ? withoutSlow(opened) : opened;
   const started = performance.now();
   const reports: ModelReport[] = [];
   for (const model of models) {
@@ -61,6 +62,15 @@ async function runVerify(options: Options): Promise<void> {
     const passed = reports.filter(({ verdict }) => verdict === 'pass').length;
     print(`${passed} of ${reports.length} deploy forms pass, in ${seconds.toFixed(1)} s`);
   }
+}
+
+/** Networks up to which an engine in plain JavaScript is worth its minutes, unless it is asked for by name. */
+const SLOW_ENGINE_MODELS = 2;
+const SLOW_ENGINE = 'cpu';
+
+function withoutSlow(engines: readonly Engine[]): readonly Engine[] {
+  note(`${SLOW_ENGINE} is left out: it takes minutes for so many networks; --engine ${SLOW_ENGINE} asks for it`);
+  return engines.filter(({ info }) => info.name !== SLOW_ENGINE);
 }
 
 /** Each deploy form of the network against its train form, one after another. */
@@ -139,7 +149,11 @@ export function verifyCommand(): Command {
   return new Command('verify')
     .description('prove the deploy form equal to its train form, region by region, on every engine that is here')
     .option('-m, --model <names...>', 'published names, config files (.json), or all (default: repvit_m0_9)', collect)
-    .option('-e, --engine <names...>', 'only these engines (default: all that are here)', collect)
+    .option(
+      '-e, --engine <names...>',
+      'only these engines (default: all that are here; without cpu for more than two networks)',
+      collect,
+    )
     .option('--threads <n>', 'threads of an engine that can use several', parseThreads)
     .option('--batch <n>', 'images (default: 1)', parseBatch)
     .option('--size <n>', 'height and width of the input in pixels, or HxW (default: as published)', parseSize)
