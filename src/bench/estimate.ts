@@ -65,14 +65,6 @@ function walshAverages(d: readonly number[]): Float64Array {
 }
 
 /**
- * The median of the Walsh averages: Hodges and Lehmann's estimator of the centre that goes with the signed-rank test.
- * @throws RangeError where there are no values
- */
-export function hodgesLehmann(d: readonly number[]): number {
-  return sortedMedian(walshAverages(d));
-}
-
-/**
  * The largest c with 2 P(T <= c) <= 1 - level, where T is Wilcoxon's signed-rank statistic of n values without ties or
  * zeros, with the exact level 1 - 2 P(T <= c). Where even c = 0 is too likely, c = 0: the widest interval that n gives.
  */

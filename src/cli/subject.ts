@@ -79,9 +79,16 @@ export function chosenForms(reference: Network, name: string | undefined): reado
 }
 
 /** The deploy form's weights as somebody stored them, in float32. */
-export async function loadDeployWeights(fusion: Fusion, path: string): Promise<Weights<Float32Array>> {
+export async function loadDeployWeights(
+  fusion: Fusion,
+  path: string,
+  tell: (line: string) => void,
+): Promise<Weights<Float32Array>> {
   const weights = withoutWrapper(await readSafetensors(path));
   checkWeights(fusion.network, weights, basename(path));
+  if ([...weights.values()].some(({ data }) => data instanceof Float64Array)) {
+    tell(`${basename(path)} holds float64 weights; they are compared as rounded to float32`);
+  }
   return roundWeights(weights);
 }
 

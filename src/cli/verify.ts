@@ -95,7 +95,9 @@ async function* verifyModel(model: Model, engines: readonly Engine[], options: O
     const task = `verify ${model.name}, ${form.name}, on ${on}`;
     const fusion = fuseTo(form, reference);
     const stored =
-      options.deploy === undefined ? {} : { deployWeights: await subject.loadDeployWeights(fusion, options.deploy) };
+      options.deploy === undefined
+        ? {}
+        : { deployWeights: await subject.loadDeployWeights(fusion, options.deploy, note) };
     const line = await progressLine();
     try {
       const { logits: _, ...verification } = await verify({
