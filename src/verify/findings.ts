@@ -4,7 +4,20 @@ import type { LogitsReport } from './logits.ts';
 
 /** Which form a network or a piece of it belongs to; `both` for a node that fusing leaves as it is. */
 export type Form = 'reference' | 'deploy' | 'both';
-export type Tier = 'canaries' | 'structure' | 'weights' | 'algebra' | 'runtime' | 'network';
+
+/** The questions that a verification asks, in the order of their answers (docs/verdict.md). */
+export const TIERS = [
+  'canaries',
+  'structure',
+  'exact',
+  'basis',
+  'weights',
+  'algebra',
+  'dyadic',
+  'runtime',
+  'network',
+] as const;
+export type Tier = (typeof TIERS)[number];
 
 /** One comparison of one piece, in one tier. */
 export interface Finding {

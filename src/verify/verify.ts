@@ -40,6 +40,12 @@ export interface VerifyRequest {
   readonly probe: (shape: Shape, name: string) => Tensor<Float32Array>;
   /** Only this deploy node, for a replay; the network tier is left out. */
   readonly only?: string;
+  /** Only these tiers; all by default. */
+  readonly tiers?: readonly Tier[];
+  /** A small network of the same make, for the exact tier; the fusion itself by default, where it is small enough. */
+  readonly miniature?: Fusion;
+  /** Of the values that the exact and the dyadic tier make up; 1 by default. */
+  readonly seed?: number;
   /** Told before each piece and each whole network. */
   readonly onProgress?: (done: number, total: number, what: string) => void;
 }
