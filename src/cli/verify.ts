@@ -4,7 +4,7 @@ import type { Engine } from '../engines/engine.ts';
 import { InputError } from '../network/errors.ts';
 import { toFloat32 } from '../network/tensor.ts';
 import type { Model } from '../reference/config.ts';
-import type { Finding, Verification } from '../verify/verify.ts';
+import type { Finding, Tier, Verification } from '../verify/verify.ts';
 import { collect, parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
 import { exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
 import type { SubjectOptions } from './subject.ts';
@@ -22,6 +22,8 @@ interface Options extends SubjectOptions {
   readonly deploy?: string;
   readonly form?: string;
   readonly region?: string;
+  readonly tier?: string[];
+  readonly explain?: boolean;
   readonly json?: boolean;
 }
 
@@ -45,12 +47,19 @@ async function runVerify(options: Options): Promise<void> {
   if (models.length > 1 && single !== undefined) {
     throw new InputError(`--${single} fits one network, but ${models.length} are asked for; name one with --model`);
   }
-  const opened = await openEngines(options.engine, { ...(options.threads && { threads: options.threads }) }, note);
+  const tiers = options.tier === undefined ? undefined : await chosenTiers(options.tier);
+  const needsEngine = tiers === undefined || tiers.some((tier) => ON_ENGINES.includes(tier));
+  const opened = !needsEngine
+    ? []
+    : await openEngines(options.engine, { ...(options.threads && { threads: options.threads }) }, note);
   const engines = options.engine === undefined && models.length > SLOW_ENGINE_MODELS ? withoutSlow(opened) : opened;
+  if (!needsEngine && options.engine !== undefined) {
+    throw new InputError(`--engine with --tier ${options.tier?.join(',')}: none of these tiers runs on an engine`);
+  }
   const started = performance.now();
   const reports: ModelReport[] = [];
   for (const model of models) {
-    for await (const report of verifyModel(model, engines, options)) {
+    for await (const report of verifyModel(model, engines, tiers, options)) {
       reports.push(report);
       if (!options.json) await printReport(report, options);
       setExitCode(exitCodeOf(report.verdict));
@@ -64,6 +73,19 @@ async function runVerify(options: Options): Promise<void> {
   }
 }
 
+/** Tiers that run on an engine, or show what one computes. */
+const ON_ENGINES: readonly Tier[] = ['dyadic', 'runtime', 'network'];
+
+async function chosenTiers(names: readonly string[]): Promise<readonly Tier[]> {
+  const { TIERS } = await import('../verify/verify.ts');
+  return names.map((name) => {
+    const tier = TIERS.find((known) => known === name);
+    if (tier === undefined)
+      throw new InputError(`--tier ${name}: there is no such tier; there are: ${TIERS.join(', ')}`);
+    return tier;
+  });
+}
+
 /** Networks up to which an engine in plain JavaScript is worth its minutes, unless it is asked for by name. */
 const SLOW_ENGINE_MODELS = 2;
 const SLOW_ENGINE = 'cpu';
@@ -74,10 +96,16 @@ function withoutSlow(engines: readonly Engine[]): readonly Engine[] {
 }
 
 /** Each deploy form of the network against its train form, one after another. */
-async function* verifyModel(model: Model, engines: readonly Engine[], options: Options): AsyncGenerator<ModelReport> {
-  const [{ verify }, { fuseTo }, { randomInput }, subject, { progressLine }] = await Promise.all([
+async function* verifyModel(
+  model: Model,
+  engines: readonly Engine[],
+  tiers: readonly Tier[] | undefined,
+  options: Options,
+): AsyncGenerator<ModelReport> {
+  const [{ verify }, { fuseTo }, { buildMiniature }, { randomInput }, subject, { progressLine }] = await Promise.all([
     import('../verify/verify.ts'),
     import('../fused/forms.ts'),
+    import('../reference/config.ts'),
     import('../weights/random.ts'),
     import('./subject.ts'),
     import('./progress-line.ts'),
@@ -91,8 +119,8 @@ async function* verifyModel(model: Model, engines: readonly Engine[], options: O
   }
   for (const form of forms) {
     const started = performance.now();
-    const on = engines.map(({ info }) => info.name).join(', ');
-    const task = `verify ${model.name}, ${form.name}, on ${on}`;
+    const on = engines.length === 0 ? '' : `, on ${engines.map(({ info }) => info.name).join(', ')}`;
+    const task = `verify ${model.name}, ${form.name}${on}`;
     const fusion = fuseTo(form, reference);
     const stored =
       options.deploy === undefined
@@ -106,6 +134,9 @@ async function* verifyModel(model: Model, engines: readonly Engine[], options: O
         weights,
         input: toFloat32(input),
         engines,
+        miniature: fuseTo(form, buildMiniature(model.config)),
+        seed,
+        ...(tiers === undefined ? {} : { tiers }),
         probe: (shape, name) => randomInput(shape, seed, name),
         onProgress: (done, total, what) => line.show({ task, done, total, what }),
         ...stored,
@@ -123,10 +154,15 @@ async function* verifyModel(model: Model, engines: readonly Engine[], options: O
 async function printReport(report: ModelReport, options: Options): Promise<void> {
   const { verificationTable } = await import('../report/verification-table.ts');
   print(verificationTable(report, (finding) => replay(report, finding, options)));
+  if (options.explain) {
+    const { explanation } = await import('../report/explanation.ts');
+    print(`\n${explanation(report)}\n`);
+  }
 }
 
 /** The command that checks the failing region alone, on the same weights and input. */
-function replay({ model, form, seed, input }: ModelReport, { piece, engine }: Finding, options: Options): string {
+function replay({ model, form, seed, input }: ModelReport, finding: Finding, options: Options): string {
+  const { tier, piece, engine } = finding;
   const [batch, , height, width] = input;
   const source = options.model?.find((given) => basename(given, '.json') === model) ?? model;
   const parts = ['npx fuseproof verify', `--model ${quoted(source)}`];
@@ -138,7 +174,8 @@ function replay({ model, form, seed, input }: ModelReport, { piece, engine }: Fi
   parts.push(`--seed ${seed}`, `--form ${form}`);
   if (engine !== undefined) parts.push(`--engine ${engine}`);
   if (engine !== undefined && options.threads !== undefined) parts.push(`--threads ${options.threads}`);
-  return [...parts, `--region ${piece}`].join(' ');
+  // The exact tier's regions are those of a small network of the same make.
+  return [...parts, `--tier ${tier}`, ...(tier === 'exact' ? [] : [`--region ${piece}`])].join(' ');
 }
 
 /** As a shell takes it. */
@@ -164,6 +201,8 @@ export function verifyCommand(): Command {
     .option('--deploy <file>', 'deploy weights as stored (.safetensors): are they what the fuser makes?')
     .option('--input <file>', 'tensor input [N, C, H, W] (.safetensors), instead of a generated one')
     .option('--form <form>', 'only this deploy form (default: every one that the network has)')
+    .option('--tier <names...>', 'only these tiers (default: all), of exact, basis, algebra, ...', collect)
+    .option('--explain', 'say for a non-specialist what each tier asked, found and is worth')
     .option('--region <node>', 'only the region that this deploy node replaces')
     .option('--json', 'print the report as JSON')
     .addHelpText('after', EXAMPLES)

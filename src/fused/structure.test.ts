@@ -27,6 +27,7 @@ describe('checkStructure', () => {
     const keys = fusion.network.nodes.flatMap(({ weights }) => Object.values(weights));
     expect(checkStructure(fusion)).toEqual({
       problems: [],
+      unlike: [],
       checked: fusion.reference.nodes.length + fusion.network.nodes.length + keys.length,
     });
   });
@@ -67,6 +68,7 @@ describe('checkStructure', () => {
     const shorter = { ...first!, reference: first!.reference.slice(1) };
     expect(checkStructure({ ...fusion, regions: [shorter, ...rest] }).problems).toEqual([
       `${first!.reference[0]} is consumed 0 times, not once`,
+      `${first!.deploy} reads input, where the reference reads ${first!.reference[0]}`,
     ]);
   });
 
@@ -74,6 +76,21 @@ describe('checkStructure', () => {
     const fusion = fuse(repvit());
     const nodes = fusion.network.nodes.filter(({ name }) => name !== 'stem.act1');
     expect(checkStructure(withNodes(fusion, nodes)).problems).toEqual(['stem.act1 is consumed 0 times, not once']);
+  });
+
+  test('sees a node that reads another value than the reference does', () => {
+    const fusion = fuse(repvit());
+    const nodes = fusion.network.nodes.map((node) =>
+      node.name === 'stem.conv2' ? ({ ...node, inputs: ['stem.conv1'] } as Node) : node,
+    );
+    const wrong = ['stem.conv2 reads stem.conv1.bn, where the reference reads stem.act1'];
+    expect(checkStructure(withNodes(fusion, nodes))).toMatchObject({ problems: wrong, unlike: wrong });
+  });
+
+  test('sees another output', () => {
+    const fusion = fuse(repvit());
+    const network = { ...fusion.network, output: 'stem.conv1' };
+    expect(checkStructure({ ...fusion, network }).unlike).toEqual(['the forms have not the same output']);
   });
 
   test('sees a key that two nodes hold', () => {
@@ -120,6 +137,7 @@ describe.each(deployForms(repmlpnet()))('RepMLPNet, $name', (form: DeployForm) =
     const keys = fusion.network.nodes.flatMap(({ weights }) => Object.values(weights));
     expect(checkStructure(fusion)).toEqual({
       problems: [],
+      unlike: [],
       checked: fusion.reference.nodes.length + fusion.network.nodes.length + keys.length,
     });
   });

@@ -8,6 +8,8 @@ export interface StructureReport {
   readonly checked: number;
   /** One sentence each; empty where the network is fully fused. */
   readonly problems: readonly string[];
+  /** Those of them that say that the two graphs do not fit together: then regions have nothing to compare. */
+  readonly unlike: readonly string[];
 }
 
 /** Ops that are affine maps of their inputs: two parallel ones under a sum could have been one. */
@@ -27,14 +29,36 @@ const AFFINE: ReadonlySet<OpKind> = new Set([
 /** Did it really fuse? Equivalence alone cannot tell: a network that was not fused at all passes it. */
 export function checkStructure(fusion: Fusion): StructureReport {
   const { reference, network } = fusion;
-  const problems = [...leftOver(fusion), ...unaccounted(fusion), ...unusedKeys(fusion), ...duplicateKeys(network)];
+  const unlike = [...unaccounted(fusion), ...miswired(fusion)];
+  const problems = [...unlike, ...leftOver(fusion), ...unusedKeys(fusion), ...duplicateKeys(network)];
   if (network.nodes.length > reference.nodes.length) {
     problems.push(
       `the deploy form has ${network.nodes.length} nodes, more than the reference's ${reference.nodes.length}`,
     );
   }
   const keys = network.nodes.reduce((total, node) => total + Object.keys(node.weights).length, 0);
-  return { checked: reference.nodes.length + network.nodes.length + keys, problems };
+  return { checked: reference.nodes.length + network.nodes.length + keys, problems, unlike };
+}
+
+/** Deploy nodes that read other values than the reference nodes that they stand for. */
+function miswired({ reference, network, regions, sameValue }: Fusion): string[] {
+  const nodes = { reference: nodesByName(reference), deploy: nodesByName(network) };
+  const byDeploy = new Map(regions.map((region) => [region.deploy, region]));
+  /** What the nodes read from outside. */
+  const read = (form: keyof typeof nodes, names: readonly string[]): string[] =>
+    names.flatMap((name) => nodes[form].get(name)?.inputs ?? []).filter((input) => !names.includes(input));
+  const outputs = sameValue.get(network.output) === reference.output ? [] : ['the forms have not the same output'];
+  const wrong = network.nodes.flatMap(({ name, op }) => {
+    const source = sameValue.get(name);
+    if (op.kind === 'input' || source === undefined) return [];
+    const region = byDeploy.get(name);
+    const expected = new Set(read('reference', region?.reference ?? [source]));
+    const actual = new Set(read('deploy', [...(region?.inner ?? []), name]).map((input) => sameValue.get(input)));
+    const isSame = expected.size === actual.size && [...expected].every((input) => actual.has(input));
+    if (isSame) return [];
+    return [`${name} reads ${[...actual].join(', ')}, where the reference reads ${[...expected].join(', ')}`];
+  });
+  return [...outputs, ...wrong];
 }
 
 /** Batch norms, and sums of parallel affine branches, that are still there. */

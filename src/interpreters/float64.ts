@@ -1,7 +1,7 @@
 import type { Network } from '../network/ops.ts';
-import { type Tensor, toFloat64, type Weights } from '../network/tensor.ts';
+import type { Tensor, Weights } from '../network/tensor.ts';
 import { conv2dDefinition, conv2dFast } from './kernels/conv2d.ts';
-import { affinePerChannel, gateProduct, linear, map, spatialMean, sum } from './kernels/elementwise.ts';
+import { affinePerChannel, gateProduct, linear, map, relu, spatialMean, sum } from './kernels/elementwise.ts';
 import { geluArray } from './kernels/gelu.ts';
 import {
   departition,
@@ -15,6 +15,7 @@ import {
 } from './kernels/windows.ts';
 import { type MatMul, openMatMul } from './product.ts';
 import { type EvaluationRules, type Keep, walk } from './walk.ts';
+import { type Arrays, NEW_ARRAYS, widen } from './workspace.ts';
 
 type Float64 = Tensor<Float64Array>;
 
@@ -29,50 +30,56 @@ function batchNormAffine(eps: number, gamma: Tensor, beta: Tensor, mean: Tensor,
   return { factor, shift };
 }
 
-/** The oracle: every op by its definition, in float64. */
-export const definition: EvaluationRules<Float64> = {
-  input: () => {
-    throw new Error('an input has a value, not a rule');
-  },
-  conv2d: (node, { inputs: [x], weight, bias }) =>
-    conv2dDefinition({ op: node.op, x: x!, weight: weight('weight'), bias, shape: node.shape }),
-  batchNorm: (node, { inputs: [x], weight, bias }) => {
-    const { factor, shift } = batchNormAffine(
-      node.op.eps,
-      weight('weight'),
-      bias!,
-      weight('running_mean'),
-      weight('running_var'),
-    );
-    return affinePerChannel(x!, factor, shift);
-  },
-  linear: (_node, { inputs: [x], weight, bias }) => linear(x!, weight('weight'), bias),
-  add: (_node, { inputs }) => sum(inputs),
-  mul: (_node, { inputs: [x, gate] }) => gateProduct(x!, gate!),
-  scale: ({ op }, { inputs: [x] }) => map(x!, (value) => value * op.factor),
-  relu: (_node, { inputs: [x] }) => map(x!, (value) => (value < 0 ? 0 : value)),
-  gelu: (_node, { inputs: [x] }) => ({ shape: x!.shape, data: geluArray(x!.data) }),
-  sigmoid: (_node, { inputs: [x] }) => map(x!, (value) => 1 / (1 + Math.exp(-value))),
-  globalAvgPool: (node, { inputs: [x] }) => spatialMean(x!, node.shape),
-  partition: (node, { inputs: [x] }) => partition(x!, windowsOfMap(node, x!.shape), node.shape),
-  departition: (node, { inputs: [x] }) => departition(x!, windowsOfParts(node, x!.shape), node.shape),
-  setLinear: (_node, { inputs: [x], weight, bias }) => setLinearDefinition(x!, weight('weight'), bias),
-  windowLinear: (node, { inputs: [x], weight }) =>
-    windowLinear(x!, windowsOfMap(node, x!.shape), windowLinearWeights(node, weight), (windows, matrix) =>
-      setLinearDefinition(windows, matrix, undefined),
-    ),
-};
-
-/** The same with convolutions and layers over windows as matrix products. */
-function fastRules(matmul: MatMul): EvaluationRules<Float64> {
+/** Every op by its definition. */
+function definitions(arrays: Arrays): EvaluationRules<Float64> {
   return {
-    ...definition,
+    input: () => {
+      throw new Error('an input has a value, not a rule');
+    },
     conv2d: (node, { inputs: [x], weight, bias }) =>
-      conv2dFast({ op: node.op, x: x!, weight: weight('weight'), bias, shape: node.shape }, matmul),
-    setLinear: (_node, { inputs: [x], weight, bias }) => setLinearFast(x!, weight('weight'), bias, matmul),
+      conv2dDefinition({ op: node.op, x: x!, weight: weight('weight'), bias, shape: node.shape }),
+    batchNorm: (node, { inputs: [x], weight, bias }) => {
+      const { factor, shift } = batchNormAffine(
+        node.op.eps,
+        weight('weight'),
+        bias!,
+        weight('running_mean'),
+        weight('running_var'),
+      );
+      return affinePerChannel(x!, factor, shift, arrays);
+    },
+    linear: (_node, { inputs: [x], weight, bias }) => linear(x!, weight('weight'), bias, arrays),
+    add: (_node, { inputs }) => sum(inputs, arrays),
+    mul: (_node, { inputs: [x, gate] }) => gateProduct(x!, gate!, arrays),
+    scale: ({ op }, { inputs: [x] }) => map(x!, (value) => value * op.factor, arrays),
+    relu: (_node, { inputs: [x] }) => relu(x!, arrays),
+    gelu: (_node, { inputs: [x] }) => ({ shape: x!.shape, data: geluArray(x!.data, arrays) }),
+    sigmoid: (_node, { inputs: [x] }) => map(x!, (value) => 1 / (1 + Math.exp(-value)), arrays),
+    globalAvgPool: (node, { inputs: [x] }) => spatialMean(x!, node.shape),
+    partition: (node, { inputs: [x] }) => partition(x!, windowsOfMap(node, x!.shape), node.shape, arrays),
+    departition: (node, { inputs: [x] }) => departition(x!, windowsOfParts(node, x!.shape), node.shape, arrays),
+    setLinear: (_node, { inputs: [x], weight, bias }) => setLinearDefinition(x!, weight('weight'), bias),
     windowLinear: (node, { inputs: [x], weight }) =>
       windowLinear(x!, windowsOfMap(node, x!.shape), windowLinearWeights(node, weight), (windows, matrix) =>
-        setLinearFast(windows, matrix, undefined, matmul),
+        setLinearDefinition(windows, matrix, undefined),
+      ),
+  };
+}
+
+/** The same with convolutions and layers over windows as matrix products. */
+function fastRules(matmul: MatMul, arrays: Arrays): EvaluationRules<Float64> {
+  return {
+    ...definitions(arrays),
+    conv2d: (node, { inputs: [x], weight, bias }) =>
+      conv2dFast({ op: node.op, x: x!, weight: weight('weight'), bias, shape: node.shape }, matmul, arrays),
+    setLinear: (_node, { inputs: [x], weight, bias }) => setLinearFast(x!, weight('weight'), bias, matmul, arrays),
+    windowLinear: (node, { inputs: [x], weight }) =>
+      windowLinear(
+        x!,
+        windowsOfMap(node, x!.shape),
+        windowLinearWeights(node, weight),
+        (windows, matrix) => setLinearFast(windows, matrix, undefined, matmul, arrays),
+        arrays,
       ),
   };
 }
@@ -82,6 +89,8 @@ export interface Float64Options {
   readonly kernels?: 'definition' | 'fast';
   /** Nodes whose values the result holds besides the output. */
   readonly keep?: Keep;
+  /** Holds every value, the result's too; new arrays by default. */
+  readonly arrays?: Arrays;
 }
 
 /**
@@ -95,7 +104,10 @@ export async function evaluateFloat64(
   inputs: ReadonlyMap<string, Tensor>,
   options: Float64Options = {},
 ): Promise<ReadonlyMap<string, Float64>> {
-  const rules = options.kernels === 'definition' ? definition : fastRules((await openMatMul()).matmul);
-  const given = new Map([...inputs].map(([name, tensor]) => [name, toFloat64(tensor)]));
-  return walk(network, rules, weights, given, options.keep);
+  const { kernels, keep, arrays = NEW_ARRAYS } = options;
+  const rules = kernels === 'definition' ? definitions(arrays) : fastRules((await openMatMul()).matmul, arrays);
+  const given = new Map(
+    [...inputs].map(([name, { shape, data }]) => [name, { shape, data: widen(data, arrays) }] as const),
+  );
+  return walk(network, rules, weights, given, { keep, release: ({ data }) => arrays.release(data) });
 }

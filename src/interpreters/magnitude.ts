@@ -1,7 +1,7 @@
-import type { Network, Node } from '../network/ops.ts';
-import { type Tensor, toFloat64, type Weights } from '../network/tensor.ts';
+import { applyRule, type Network, type Node, type OpRules } from '../network/ops.ts';
+import { elements, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
 import { conv2dFast } from './kernels/conv2d.ts';
-import { affinePerChannel, gateProduct, linear, map, spatialMean, sum } from './kernels/elementwise.ts';
+import { addConstant, affinePerChannel, gateProduct, linear, map, spatialMean, sum } from './kernels/elementwise.ts';
 import { gelu } from './kernels/gelu.ts';
 import {
   departition,
@@ -14,6 +14,7 @@ import {
 } from './kernels/windows.ts';
 import { openMatMul } from './product.ts';
 import { type EvaluationRules, walk } from './walk.ts';
+import { type Arrays, NEW_ARRAYS, widen } from './workspace.ts';
 
 type Float64 = Tensor<Float64Array>;
 
@@ -37,6 +38,8 @@ export interface MagnitudeOptions {
   readonly floor: number;
   /** The largest absolute error of erf beyond rounding, over u. */
   readonly erfError: number;
+  /** Holds every value, the result's too; new arrays by default. */
+  readonly arrays?: Arrays;
 }
 
 /**
@@ -61,124 +64,144 @@ const SIGMOID_OPERATIONS = 8;
 /** Largest slope of the sigmoid, at 0. */
 const SIGMOID_SLOPE = 0.25;
 
-const deepest = (inputs: readonly Magnitude[]): number => Math.max(...inputs.map(({ operations }) => operations));
+type Depth = [inputs: readonly number[], shapes: readonly Shape[]];
 
-/** S of a non-linear op: what its input's error grows to, and its own. An exact input has no error to grow. */
-function nonLinear(input: Magnitude, slope: number, own: Float64, operations: number, floor: number): Magnitude {
-  const grown = input.operations === 0 ? 0 : slope;
-  const data = own.data.map((value, i) => value + grown * input.sum.data[i]! + floor);
-  return { sum: { shape: own.shape, data }, operations: input.operations + operations };
+const deepest = (inputs: readonly number[]): number => Math.max(...inputs);
+
+/** K behind each op, from that of its inputs. */
+const operationRules: OpRules<Depth, number> = {
+  input: () => 0,
+  conv2d: ({ op }, [x], [shape]) => x! + (shape![1]! / op.groups) * op.kernel[0] * op.kernel[1] + 1,
+  batchNorm: (_node, [x]) => x! + BATCH_NORM_OPERATIONS,
+  linear: (_node, [x], [shape]) => x! + shape![1]! + 1,
+  add: (_node, inputs) => deepest(inputs) + inputs.length - 1,
+  mul: (_node, [x, gate]) => x! + gate! + 1,
+  scale: (_node, [x]) => x! + 1,
+  relu: (_node, [x]) => x!,
+  gelu: (_node, [x]) => x! + GELU_OPERATIONS,
+  sigmoid: (_node, [x]) => x! + SIGMOID_OPERATIONS,
+  globalAvgPool: (_node, [x], [shape]) => x! + elements(shape!.slice(2)),
+  partition: (_node, [x]) => x!,
+  departition: (_node, [x]) => x!,
+  setLinear: ({ shape }, [x]) => x! + shape[2]! * shape[3]! + 1,
+  windowLinear: ({ op }, [x]) => x! + op.window[0] * op.window[1] + WINDOW_AFFINE_OPERATIONS,
+};
+
+/** K of every node, by name: of the structure alone. */
+function operationsByName(network: Network): ReadonlyMap<string, number> {
+  const shapes = new Map<string, Shape>();
+  const operations = new Map<string, number>();
+  for (const node of network.nodes) {
+    const inputs = node.inputs.map((input) => operations.get(input)!);
+    const inputShapes = node.inputs.map((input) => shapes.get(input)!);
+    operations.set(node.name, applyRule(operationRules, node, inputs, inputShapes));
+    shapes.set(node.name, node.shape);
+  }
+  return operations;
+}
+
+/** K of the network's output, which no weight and no value changes. */
+export function operationsOf(network: Network): number {
+  return operationsByName(network).get(network.output)!;
+}
+
+/** The nodes whose values {@link magnitude} looks at: inputs, and what non-linear nodes read, for their slope. */
+export function valuesNeeded({ nodes, inputs }: Network): ReadonlySet<string> {
+  const nonLinear = nodes.filter(({ op }) => op.kind === 'gelu' || op.kind === 'sigmoid');
+  return new Set([...inputs, ...nonLinear.flatMap((node) => node.inputs)]);
 }
 
 /**
  * S and K of the network's output.
- * @param values float64 values of the `input` nodes and of every non-linear node's input, by node name
+ * @param values in float64, by node name: at least those that {@link valuesNeeded} names
  */
 export async function magnitude(
   network: Network,
   weights: Weights,
   values: ReadonlyMap<string, Tensor>,
-  { floor, erfError }: MagnitudeOptions,
+  { floor, erfError, arrays = NEW_ARRAYS }: MagnitudeOptions,
 ): Promise<Magnitude> {
   const { matmul } = await openMatMul();
-  const absolute = (tensor: Tensor): Float64 => {
-    const data = new Float64Array(tensor.data.length);
-    for (let i = 0; i < data.length; i++) data[i] = Math.abs(tensor.data[i]!) + floor;
-    return { shape: tensor.shape, data };
+  const operations = operationsByName(network);
+  const absolute = ({ shape, data }: Tensor): Float64 => {
+    const wide = widen(data, arrays);
+    const sizes = wide === data ? arrays.take(data.length) : wide;
+    for (let i = 0; i < sizes.length; i++) sizes[i] = Math.abs(wide[i]!) + floor;
+    return { shape, data: sizes };
   };
-  const inputValue = (node: Node): Float64 => {
-    const value = values.get(node.inputs[0] ?? '');
-    if (value === undefined) throw new Error(`the value of ${node.inputs[0]} is needed for the slope of ${node.name}`);
-    return toFloat64(value);
+  const given = (name: string): Tensor => {
+    const value = values.get(name);
+    if (value === undefined) throw new Error(`the magnitudes of ${network.name} need the value of ${name}`);
+    return value;
   };
-  const plusFloor = (tensor: Float64): Float64 => map(tensor, (value) => value + floor);
+  const plusFloor = (tensor: Float64): Float64 => addConstant(tensor, floor);
+  /** S of a non-linear op: its own, plus what its input's error grows to. An exact input has no error to grow. */
+  const nonLinear = (node: Node, { shape, data }: Float64, slope: number, own: (value: number) => number): Float64 => {
+    const [input] = node.inputs;
+    const value = given(input!).data;
+    const grown = operations.get(input!) === 0 ? 0 : slope;
+    const y = arrays.take(data.length);
+    for (let i = 0; i < y.length; i++) y[i] = own(value[i]!) + grown * data[i]! + floor;
+    return { shape, data: y };
+  };
 
-  const rules: EvaluationRules<Magnitude> = {
+  const rules: EvaluationRules<Float64> = {
     input: () => {
       throw new Error('an input has a value, not a rule');
     },
-    conv2d: async (node, { inputs: [x], weight, bias }) => {
-      const { op } = node;
+    conv2d: async ({ op, shape }, { inputs: [x], weight, bias }) => {
       const kernel = absolute(weight('weight'));
-      const taps = kernel.data.length / op.outChannels;
-      const arguments_ = { op, x: x!.sum, weight: kernel, bias: bias && absolute(bias), shape: node.shape };
-      return { sum: plusFloor(await conv2dFast(arguments_, matmul)), operations: x!.operations + taps + 1 };
+      const y = await conv2dFast({ op, x: x!, weight: kernel, bias: bias && absolute(bias), shape }, matmul, arrays);
+      arrays.release(kernel.data);
+      return plusFloor(y);
     },
     batchNorm: (node, { inputs: [x], weight, bias }) => {
+      const gamma = weight('weight').data;
       const mean = weight('running_mean').data;
       const variance = weight('running_var').data;
-      const factor = absolute(weight('weight')).data.map((gamma, c) => gamma / Math.sqrt(variance[c]! + node.op.eps));
-      const shift = factor.map((f, c) => f * Math.abs(mean[c]!) + Math.abs(bias!.data[c]!));
-      return {
-        sum: plusFloor(affinePerChannel(x!.sum, factor, shift)),
-        operations: x!.operations + BATCH_NORM_OPERATIONS,
-      };
+      const factor = new Float64Array(gamma.length);
+      const shift = new Float64Array(gamma.length);
+      for (let c = 0; c < factor.length; c++) {
+        factor[c] = (Math.abs(gamma[c]!) + floor) / Math.sqrt(variance[c]! + node.op.eps);
+        // The floor of the sum, too: a constant per channel.
+        shift[c] = factor[c]! * Math.abs(mean[c]!) + Math.abs(bias!.data[c]!) + floor;
+      }
+      return affinePerChannel(x!, factor, shift, arrays);
     },
-    linear: (_node, { inputs: [x], weight, bias }) => ({
-      sum: plusFloor(linear(x!.sum, absolute(weight('weight')), bias && absolute(bias))),
-      operations: x!.operations + (x!.sum.shape[1] ?? 0) + 1,
-    }),
-    add: (_node, { inputs }) => ({
-      sum: plusFloor(sum(inputs.map((input) => input.sum))),
-      operations: deepest(inputs) + inputs.length - 1,
-    }),
-    mul: (_node, { inputs: [x, gate] }) => ({
-      sum: plusFloor(gateProduct(x!.sum, gate!.sum)),
-      operations: x!.operations + gate!.operations + 1,
-    }),
-    scale: ({ op }, { inputs: [x] }) => ({
-      sum: map(x!.sum, (value) => value * Math.abs(op.factor) + floor),
-      operations: x!.operations + 1,
-    }),
+    linear: (_node, { inputs: [x], weight, bias }) => {
+      const matrix = absolute(weight('weight'));
+      const y = linear(x!, matrix, bias && absolute(bias), arrays);
+      arrays.release(matrix.data);
+      return plusFloor(y);
+    },
+    add: (_node, { inputs }) => plusFloor(sum(inputs, arrays)),
+    mul: (_node, { inputs: [x, gate] }) => plusFloor(gateProduct(x!, gate!, arrays)),
+    scale: ({ op }, { inputs: [x] }) => map(x!, (value) => value * Math.abs(op.factor) + floor, arrays),
     relu: (_node, { inputs: [x] }) => x!,
-    gelu: (node, { inputs: [x] }) => {
-      // |x|/2 * (1 + |erf|), by |x| * Phi(|x|) = gelu(|x|).
-      const own = map(inputValue(node), (value) => gelu(Math.abs(value)) + 0.5 * Math.abs(value) * erfError);
-      return nonLinear(x!, GELU_SLOPE, own, GELU_OPERATIONS, floor);
+    // |x|/2 * (1 + |erf|), by |x| * Phi(|x|) = gelu(|x|).
+    gelu: (node, { inputs: [x] }) =>
+      nonLinear(node, x!, GELU_SLOPE, (value) => gelu(Math.abs(value)) + 0.5 * Math.abs(value) * erfError),
+    sigmoid: (node, { inputs: [x] }) => nonLinear(node, x!, SIGMOID_SLOPE, () => 1),
+    globalAvgPool: (node, { inputs: [x] }) => plusFloor(spatialMean(x!, node.shape)),
+    partition: (node, { inputs: [x] }) => partition(x!, windowsOfMap(node, x!.shape), node.shape, arrays),
+    departition: (node, { inputs: [x] }) => departition(x!, windowsOfParts(node, x!.shape), node.shape, arrays),
+    setLinear: async (_node, { inputs: [x], weight, bias }) => {
+      const matrix = absolute(weight('weight'));
+      const y = await setLinearFast(x!, matrix, bias && absolute(bias), matmul, arrays);
+      arrays.release(matrix.data);
+      return plusFloor(y);
     },
-    sigmoid: (node, { inputs: [x] }) =>
-      nonLinear(
-        x!,
-        SIGMOID_SLOPE,
-        map(inputValue(node), () => 1),
-        SIGMOID_OPERATIONS,
-        floor,
-      ),
-    globalAvgPool: (node, { inputs: [x] }) => ({
-      sum: plusFloor(spatialMean(x!.sum, node.shape)),
-      operations: x!.operations + x!.sum.data.length / (node.shape[0]! * node.shape[1]!),
-    }),
-    partition: (node, { inputs: [x] }) => ({
-      sum: partition(x!.sum, windowsOfMap(node, x!.sum.shape), node.shape),
-      operations: x!.operations,
-    }),
-    departition: (node, { inputs: [x] }) => ({
-      sum: departition(x!.sum, windowsOfParts(node, x!.sum.shape), node.shape),
-      operations: x!.operations,
-    }),
-    setLinear: async (node, { inputs: [x], weight, bias }) => ({
-      sum: plusFloor(await setLinearFast(x!.sum, absolute(weight('weight')), bias && absolute(bias), matmul)),
-      operations: x!.operations + node.shape[2]! * node.shape[3]! + 1,
-    }),
     windowLinear: async (node, { inputs: [x], weight }) => {
-      const windows = windowsOfMap(node, x!.sum.shape);
-      const weights_ = windowLinearWeights(node, (role) => absolute(weight(role)));
-      const sum = await windowLinear(x!.sum, windows, weights_, (cut, matrix) =>
-        setLinearFast(cut, matrix, undefined, matmul),
-      );
-      const taps = node.op.window[0] * node.op.window[1];
-      return { sum: plusFloor(sum), operations: x!.operations + taps + WINDOW_AFFINE_OPERATIONS };
+      const windows = windowsOfMap(node, x!.shape);
+      const sizes = windowLinearWeights(node, (role) => absolute(weight(role)));
+      const product = (cut: Float64, matrix: Tensor) => setLinearFast(cut, matrix, undefined, matmul, arrays);
+      const y = await windowLinear(x!, windows, sizes, product, arrays);
+      return plusFloor(y);
     },
   };
 
-  const given = new Map(
-    network.inputs.map((name) => {
-      const value = values.get(name);
-      if (value === undefined) throw new Error(`the value of the input ${name} is needed`);
-      return [name, { sum: absolute(value), operations: 0 }];
-    }),
-  );
-  const result = (await walk(network, rules, weights, given)).get(network.output);
-  if (result === undefined) throw new Error(`${network.name} has no output`);
-  return result;
+  const inputs = new Map(network.inputs.map((name) => [name, absolute(given(name))]));
+  const release = ({ data }: Float64) => arrays.release(data);
+  const sums = await walk(network, rules, weights, inputs, { release });
+  return { sum: sums.get(network.output)!, operations: operations.get(network.output)! };
 }

@@ -1,11 +1,16 @@
 import { availableParallelism } from 'node:os';
 import { formatShape, type Tensor } from '../network/tensor.ts';
+import { type Arrays, NEW_ARRAYS } from './workspace.ts';
 
 /**
  * Products of float64 matrices: a [G, M, K] times b [N, G, K, P] is [N, G, M, P], the sum over K in any order.
  * The operands are not changed and may be used again at once.
  */
-export type MatMul = (a: Tensor<Float64Array>, b: Tensor<Float64Array>) => Promise<Tensor<Float64Array>>;
+export type MatMul = (
+  a: Tensor<Float64Array>,
+  b: Tensor<Float64Array>,
+  arrays?: Arrays,
+) => Promise<Tensor<Float64Array>>;
 
 interface Dimensions {
   readonly n: number;
@@ -79,10 +84,10 @@ function addRow(
 }
 
 /** In plain JavaScript, reading memory in its order; sums in the order of {@link plainMatMul}, so its very bits. */
-export const blockedMatMul: MatMul = async (a, b) => {
+export const blockedMatMul: MatMul = async (a, b, arrays = NEW_ARRAYS) => {
   const size = dimensions(a, b);
   const { n, g, m, k, p } = size;
-  const out = new Float64Array(n * g * m * p); // [N, G, M, P]
+  const out = arrays.take(n * g * m * p).fill(0); // [N, G, M, P]
   for (let matrix = 0; matrix < n * g; matrix++) {
     for (let row = 0; row < m; row++) {
       const aFrom = ((matrix % g) * m + row) * k;
@@ -122,12 +127,13 @@ async function openRuntimeMatMul(runtime: Runtime, threads: number): Promise<Mat
     interOpNumThreads: 1,
     logSeverityLevel: 3, // errors only
   });
-  return async (a, b) => {
+  return async (a, b, arrays = NEW_ARRAYS) => {
     const { n, g, m, p } = dimensions(a, b);
     const tensor = ({ data, shape }: Tensor<Float64Array>) => new runtime.Tensor('float64', data, shape);
-    const { y } = await session.run({ a: tensor(a), b: tensor(b) });
-    if (!(y?.data instanceof Float64Array)) throw new Error('ONNX Runtime gave no float64 product');
-    return { shape: [n, g, m, p], data: y.data };
+    const product = { shape: [n, g, m, p], data: arrays.take(n * g * m * p) };
+    // Written in place: a tensor that the runtime makes itself is copied once more.
+    await session.run({ a: tensor(a), b: tensor(b) }, { y: tensor(product) });
+    return product;
   };
 }
 

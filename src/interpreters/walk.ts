@@ -21,6 +21,12 @@ export function weightOf(node: Node, role: Role, weights: Weights): Tensor {
 /** Which values the result of an evaluation keeps, besides the network's output. */
 export type Keep = ReadonlySet<string> | 'all' | undefined;
 
+export interface WalkOptions<Value> {
+  readonly keep?: Keep;
+  /** Told of each computed value that nothing reads any more. */
+  readonly release?: (value: Value) => void;
+}
+
 /**
  * Evaluates a network node by node. Values are let go after their last consumer, unless kept.
  * @param given values of the `input` nodes
@@ -31,7 +37,7 @@ export async function walk<Value>(
   rules: EvaluationRules<Value>,
   weights: Weights,
   given: ReadonlyMap<string, Value>,
-  keep?: Keep,
+  { keep, release }: WalkOptions<Value> = {},
 ): Promise<ReadonlyMap<string, Value>> {
   const values = new Map<string, Value>();
   const lastUse = new Map<string, Node>();
@@ -41,7 +47,13 @@ export async function walk<Value>(
     const value = node.op.kind === 'input' ? given.get(node.name) : await evaluateNode(node, rules, weights, values);
     if (value === undefined) throw new Error(`${network.name} is given no value for its input ${node.name}`);
     values.set(node.name, value);
-    for (const input of node.inputs) if (lastUse.get(input) === node && !keeps(input)) values.delete(input);
+    for (const input of new Set(node.inputs)) {
+      if (lastUse.get(input) !== node || keeps(input)) continue;
+      const read = values.get(input)!;
+      values.delete(input);
+      // A rule may pass its input on, and what was given is the caller's.
+      if (release !== undefined && !given.has(input) && ![...values.values()].includes(read)) release(read);
+    }
   }
   return values;
 }

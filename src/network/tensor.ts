@@ -42,3 +42,14 @@ export function toFloat64(tensor: Tensor): Tensor<Float64Array> {
     data: tensor.data instanceof Float64Array ? tensor.data : new Float64Array(tensor.data),
   };
 }
+
+/** The position of a flat index in a tensor, e.g. `[0, 12, 3, 4]`. */
+export function position(index: number, shape: readonly number[]): string {
+  const axes: number[] = [];
+  let rest = index;
+  for (const dimension of shape.toReversed()) {
+    axes.unshift(rest % dimension);
+    rest = Math.floor(rest / dimension);
+  }
+  return `[${axes.join(', ')}]`;
+}

@@ -1,6 +1,12 @@
 import type { Network } from '../network/ops.ts';
 import type { InputSize } from './size.ts';
 
+/** A network of the same make as another, but small: of few stages, blocks, channels, pixels and classes. */
+export interface Miniature<Config> {
+  readonly config: Config;
+  readonly size: InputSize;
+}
+
 /** A published network. */
 export interface Variant<Config> {
   /** timm's name where timm has it. */
@@ -48,6 +54,11 @@ export interface Family<Config> {
    * @throws InputError where the batch or the size does not fit the network
    */
   readonly build: (config: Config, size: InputSize, name?: string) => Network;
+  /**
+   * The smallest network on which fusing does all that it does on the config's: every kind of block that this has, with
+   * its flags and kernel sizes.
+   */
+  readonly miniature: (config: Config) => Miniature<Config>;
   /** What tells the networks of the family apart, title and value: the columns of a table. */
   readonly traits: (config: Config) => Readonly<Record<string, string>>;
   /** The train forms of the network itself: as configured, then simpler ones that were published beside it. */

@@ -6,7 +6,7 @@
 import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network, Pair } from '../network/ops.ts';
-import { DEFAULT_RESOLUTION, type Family, type Variant } from './family.ts';
+import { DEFAULT_RESOLUTION, type Family, type Miniature, type Variant } from './family.ts';
 import type { InputSize } from './size.ts';
 
 /** The original's arguments of `RepMLPNet`. */
@@ -257,6 +257,40 @@ function resolutionOf(config: RepMlpNetConfig): number {
   return DEFAULT_RESOLUTION;
 }
 
+/** Height of the miniature's windows where the local perceptron's kernels would fill more. */
+const MINIATURE_HEIGHT = 3;
+
+/**
+ * One unit a stage, in at most two stages. Windows are oblong, several to a map, and a share-set has two channels where the
+ * network's has several.
+ */
+function miniature(config: RepMlpNetConfig): Miniature<RepMlpNetConfig> {
+  const { channels, num_blocks, sharesets_nums, reparam_conv_k, patch_size } = config;
+  const perSet = Math.min(2, Math.max(...channels.map((width, stage) => width / sharesets_nums[stage]!)));
+  const sets = [Math.min(...sharesets_nums), Math.max(...sharesets_nums)]
+    .map((number) => Math.min(2, number))
+    .slice(-channels.length);
+  const widths = sets.map((number) => number * perSet);
+  const height = Math.min(MINIATURE_HEIGHT, (Math.max(3, ...reparam_conv_k) + 1) / 2);
+  const width = height + 1;
+  const patch: Pair = [Math.min(2, patch_size[0]), Math.min(2, patch_size[1])];
+  const small: RepMlpNetConfig = {
+    ...config,
+    in_channels: Math.min(2, config.in_channels),
+    num_class: Math.min(3, config.num_class),
+    patch_size: patch,
+    num_blocks: sets.map(() => Math.min(1, Math.max(...num_blocks))),
+    channels: widths,
+    hs: sets.map(() => height),
+    ws: sets.map(() => width),
+    sharesets_nums: sets,
+    globalperceptron_reduce: Math.min(config.globalperceptron_reduce, ...widths),
+  };
+  // The last stage's map is two windows high and one wide.
+  const first = 2 ** (sets.length - 1);
+  return { config: small, size: { batch: 1, height: 2 * height * first * patch[0], width: width * first * patch[1] } };
+}
+
 /** Name, channels, side of the windows, blocks and share-sets of each stage. */
 function variant(
   name: string,
@@ -286,6 +320,7 @@ export const repMlpNet: Family<RepMlpNetConfig> = {
   check: checkConfig,
   resolution: resolutionOf,
   build: buildRepMlpNet,
+  miniature,
   traits: ({ channels, hs, ws, num_blocks, sharesets_nums }) => ({
     widths: channels.join(','),
     windows: hs.map((h, stage) => (h === ws[stage] ? h : `${h}x${ws[stage]}`)).join(','),

@@ -5,7 +5,7 @@
 import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
-import { DEFAULT_RESOLUTION, type Family, type TrainForm, type Variant } from './family.ts';
+import { DEFAULT_RESOLUTION, type Family, type Miniature, type TrainForm, type Variant } from './family.ts';
 import type { InputSize } from './size.ts';
 
 /** timm's arguments of `RepVit`. */
@@ -207,6 +207,35 @@ export function buildRepVit(config: RepVitConfig, size: InputSize, name = 'repvi
   return layers.builder.build(layers.head('head', x));
 }
 
+/** Widths of the miniature's stages, and the largest map of its first: every kernel up to 7x7 reads pixels at each tap. */
+const MINIATURE = { widths: [4, 5], height: 5, width: 6 } as const;
+
+/**
+ * A stem, one stage, and where there are several a downsampling and a second one; each with blocks with and without SE
+ * where the network has them.
+ */
+function miniature(config: RepVitConfig): Miniature<RepVitConfig> {
+  const { embed_dim, depth, mlp_ratio, kernel_size } = config;
+  const widths = embed_dim.slice(0, 2).map((width, stage) => {
+    let small = Math.min(width, MINIATURE.widths[stage]!);
+    while (small < width && !Number.isInteger(small * mlp_ratio)) small++;
+    return small;
+  });
+  const deepest = (depths: readonly number[]) => Math.min(2, Math.max(...depths));
+  const small: RepVitConfig = {
+    ...config,
+    in_chans: Math.min(2, config.in_chans),
+    embed_dim: widths,
+    depth: embed_dim.length === 1 ? [deepest(depth)] : [deepest(depth.slice(0, 1)), deepest(depth.slice(1))],
+    num_classes: Math.min(3, config.num_classes),
+  };
+  // The stem makes one pixel of four.
+  const side = (map: number) => Math.max(smallestSize(small), 4 * map - 3);
+  const enough = (kernel_size + 3) / 2;
+  const height = side(Math.min(MINIATURE.height, enough));
+  return { config: small, size: { batch: 1, height, width: side(Math.min(MINIATURE.width, enough + 1)) } };
+}
+
 /** Limits between fields. */
 function checkConfig({ embed_dim, depth, mlp_ratio }: RepVitConfig, subject: string): void {
   if (embed_dim.length !== depth.length) {
@@ -275,6 +304,7 @@ export const repVit: Family<RepVitConfig> = {
   check: checkConfig,
   resolution: () => DEFAULT_RESOLUTION,
   build: buildRepVit,
+  miniature,
   traits: (config) => ({
     widths: config.embed_dim.join(','),
     depths: config.depth.join(','),

@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest';
 import { fuse, fuseAndRound } from '../fused/fuse.ts';
 import type { Tensor } from '../network/tensor.ts';
+import { position } from '../network/tensor.ts';
 import { buildRepVit, completeRepVitConfig } from '../reference/repvit.ts';
 import { verify } from '../verify/verify.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
-import { position, verificationTable } from './verification-table.ts';
+import { verificationTable } from './verification-table.ts';
 
 const SEED = 5;
 const reference = buildRepVit(completeRepVitConfig({ embed_dim: [8, 16], depth: [1, 1], num_classes: 4 }), {

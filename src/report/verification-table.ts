@@ -1,3 +1,4 @@
+import { position } from '../network/tensor.ts';
 import type { Finding, TierSummary, Verification } from '../verify/verify.ts';
 import { grouped, wrap } from './text.ts';
 
@@ -6,28 +7,33 @@ type Report = Omit<Verification, 'logits'> & { readonly seconds: number; readonl
 /** Findings shown in full; the first says where to look. */
 const SHOWN = 3;
 
-function tierLine({ tier, engine, form, verdict, compared, worstRatio }: TierSummary): string {
+function tierLine(summary: TierSummary): string {
+  const { tier, engine, form, verdict, compared } = summary;
   const what = [tier, engine, form].filter((part) => part !== undefined).join(', ');
-  // Only tiers with a bound have a distance to it.
-  const hasBound = (tier === 'algebra' || tier === 'runtime') && compared > 0;
-  const used = hasBound ? `${percent(worstRatio)} of bound` : '';
+  const used = worstOf(summary);
   return `  ${what.padEnd(36)}${verdict.padEnd(14)}${grouped(compared).padStart(12)}${used.padStart(16)}`;
+}
+
+function worstOf({ tier, compared, worstRatio, rounding }: TierSummary): string {
+  if (compared === 0) return '';
+  if (rounding !== undefined) return `${rounding.worstUlps.toPrecision(rounding.worstUlps > 0.5 ? 3 : 1)} ulp`;
+  // Only tiers with a bound have a distance to it.
+  return tier === 'algebra' || tier === 'runtime' ? `${percent(worstRatio)} of bound` : '';
+}
+
+/** Of given weights: how many were not fused in float64 and rounded once, and the one that shows it most. */
+function roundingLines(tiers: readonly TierSummary[]): string[] {
+  return tiers.flatMap(({ rounding }) => {
+    if (rounding === undefined || rounding.inFloat32 === 0) return [];
+    const { inFloat32, worstWeight, worstUlps } = rounding;
+    const what = `${grouped(inFloat32)} entries are not correctly rounded, as after a fusion in float32; most of all ${worstWeight}, by ${worstUlps.toPrecision(3)} ulp`;
+    return [wrap(what, '  basis: ', '    ')];
+  });
 }
 
 function percent(ratio: number): string {
   if (!Number.isFinite(ratio) || ratio >= 1000) return 'over 1000 x';
   return ratio > 1 ? `${ratio.toPrecision(3)} x` : `${(100 * ratio).toPrecision(2)} %`;
-}
-
-/** The position of a flat index in a tensor, e.g. `[0, 12, 3, 4]`. */
-export function position(index: number, shape: readonly number[]): string {
-  const axes: number[] = [];
-  let rest = index;
-  for (const dimension of shape.toReversed()) {
-    axes.unshift(rest % dimension);
-    rest = Math.floor(rest / dimension);
-  }
-  return `[${axes.join(', ')}]`;
 }
 
 function findingLines(finding: Finding, replay: string): string[] {
@@ -60,8 +66,11 @@ function findingLines(finding: Finding, replay: string): string[] {
 
 /** Weights that differ as fusing in float32 makes them: all of a kind, so in one sentence. */
 function roundedLines(findings: readonly Finding[], others: number): string[] {
-  const keys = findings.length === 1 ? '1 weight differs' : `${grouped(findings.length)} weights differ`;
-  const largest = Math.max(...findings.map(({ comparison }) => comparison.worstRatio)).toPrecision(3);
+  const { size } = new Set(findings.map(({ key }) => key));
+  const keys = size === 1 ? '1 weight differs' : `${grouped(size)} weights differ`;
+  // The basis tier's ratios are over half a unit.
+  const ulps = findings.map(({ tier, comparison }) => comparison.worstRatio / (tier === 'basis' ? 2 : 1));
+  const largest = Math.max(...ulps).toPrecision(3);
   const rest = others === 0 ? 'nothing differs by more' : 'what differs by more stands above';
   return [
     wrap(
@@ -81,6 +90,7 @@ export function verificationTable(report: Report, replay: (finding: Finding) => 
     `  ${'tier'.padEnd(36)}${'verdict'.padEnd(14)}${'compared'.padStart(12)}${'worst error'.padStart(16)}`,
   ];
   lines.push(...tiers.map((tier) => tierLine(tier).trimEnd()));
+  lines.push(...roundingLines(tiers));
   if (network.length > 0) {
     lines.push(
       '  logits against the float64 train form',

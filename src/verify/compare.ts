@@ -27,7 +27,8 @@ export interface Comparison {
   readonly reason?: string;
 }
 
-const WORST_SHOWN = 5;
+/** Differences that a comparison keeps. */
+export const WORST_SHOWN = 5;
 
 /** Keeps the largest few, without sorting millions. */
 function remember(worst: Difference[], difference: Difference): void {
@@ -54,7 +55,7 @@ interface Criterion {
 }
 
 /** |actual - expected| in units; 0 for equal numbers, infinite where no number can be said. */
-function ratioOf(actual: number, expected: number, unit: number): number {
+export function ratioOf(actual: number, expected: number, unit: number): number {
   if (actual === expected) return 0;
   const ratio = Math.abs(actual - expected) / unit;
   return Number.isNaN(ratio) ? Number.POSITIVE_INFINITY : ratio;
@@ -115,7 +116,7 @@ export function compare(actual: FloatArray, expected: FloatArray, bound: Float64
 }
 
 /** Distance from a float32 number to the next larger one: one unit in the last place. */
-function unitInLastPlace(value: number): number {
+export function unitInLastPlace(value: number): number {
   const exponent = value === 0 ? -126 : Math.max(-126, Math.floor(Math.log2(Math.abs(value))));
   return 2 ** (exponent - 23);
 }

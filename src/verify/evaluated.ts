@@ -1,5 +1,6 @@
 import { evaluateFloat64 } from '../interpreters/float64.ts';
-import { type Magnitude, magnitude } from '../interpreters/magnitude.ts';
+import { type Magnitude, magnitude, valuesNeeded } from '../interpreters/magnitude.ts';
+import { type Arrays, NEW_ARRAYS } from '../interpreters/workspace.ts';
 import type { Network } from '../network/ops.ts';
 import type { Precision } from '../network/precision.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
@@ -8,9 +9,14 @@ import { magnitudeOptions } from './bounds.ts';
 /** Float32 values by the name of the node that they are fed to. */
 export type Values = ReadonlyMap<string, Tensor<Float32Array>>;
 
-/** The network's float64 output. */
-export async function outputOf(network: Network, weights: Weights, inputs: Values): Promise<Tensor<Float64Array>> {
-  return (await evaluateFloat64(network, weights, inputs)).get(network.output)!;
+/** The network's float64 output, in one of these arrays. */
+export async function outputOf(
+  network: Network,
+  weights: Weights,
+  inputs: Values,
+  arrays: Arrays = NEW_ARRAYS,
+): Promise<Tensor<Float64Array>> {
+  return (await evaluateFloat64(network, weights, inputs, { arrays })).get(network.output)!;
 }
 
 /** A small network on its inputs: its float64 values, and its magnitudes, each computed once. */
@@ -18,6 +24,7 @@ export class Evaluated {
   readonly network: Network;
   readonly weights: Weights;
   readonly inputs: Values;
+  readonly #arrays: Arrays;
   readonly #values: ReadonlyMap<string, Tensor<Float64Array>>;
   readonly #magnitudes = new Map<number, Promise<Magnitude>>();
 
@@ -25,16 +32,20 @@ export class Evaluated {
     network: Network,
     weights: Weights,
     inputs: Values,
+    arrays: Arrays,
     values: ReadonlyMap<string, Tensor<Float64Array>>,
   ) {
     this.network = network;
     this.weights = weights;
     this.inputs = inputs;
+    this.#arrays = arrays;
     this.#values = values;
   }
 
-  static async of(network: Network, weights: Weights, inputs: Values): Promise<Evaluated> {
-    return new Evaluated(network, weights, inputs, await evaluateFloat64(network, weights, inputs, { keep: 'all' }));
+  /** @param arrays hold its values and magnitudes */
+  static async of(network: Network, weights: Weights, inputs: Values, arrays: Arrays = NEW_ARRAYS): Promise<Evaluated> {
+    const options = { keep: valuesNeeded(network), arrays };
+    return new Evaluated(network, weights, inputs, arrays, await evaluateFloat64(network, weights, inputs, options));
   }
 
   get output(): Tensor<Float64Array> {
@@ -46,7 +57,7 @@ export class Evaluated {
     // Only GELU looks at the engine's erf.
     const looksAtErf = this.network.nodes.some(({ op }) => op.kind === 'gelu');
     const { erfError } = magnitudeOptions(precision);
-    const options = { floor, erfError: looksAtErf ? erfError : 0 };
+    const options = { floor, erfError: looksAtErf ? erfError : 0, arrays: this.#arrays };
     const known = this.#magnitudes.get(options.erfError);
     if (known !== undefined) return known;
     const computed = magnitude(this.network, this.weights, this.#values, options);

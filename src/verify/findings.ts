@@ -1,4 +1,5 @@
 import type { Shape, Tensor } from '../network/tensor.ts';
+import type { Rounding } from './basis.ts';
 import type { Comparison, Verdict } from './compare.ts';
 import type { LogitsReport } from './logits.ts';
 
@@ -33,9 +34,11 @@ export interface Finding {
   readonly input?: 'own' | 'probe';
   /** Of the compared tensor. */
   readonly shape: Shape;
-  /** The state_dict key, in the weights tier. */
+  /** The state_dict key, in the weights and the basis tier. */
   readonly key?: string;
-  /** In a weights finding that fails: whether fusing in float32 makes differences as large as all of these. */
+  /** How the weights were rounded, in the basis tier. */
+  readonly rounding?: Rounding;
+  /** In a finding of these two that fails: whether fusing in float32 makes differences as large as all of these. */
   readonly roundedInFloat32?: boolean;
   /** K of the bound. */
   readonly operations?: number;
@@ -55,6 +58,8 @@ export interface TierSummary {
   /** Largest error over its bound, and where. */
   readonly worstRatio: number;
   readonly worstPiece?: string;
+  /** How the weights were rounded, in the basis tier. */
+  readonly rounding?: Rounding;
 }
 
 /** End-to-end logits of one form on one engine against the float64 reference. */
@@ -100,6 +105,7 @@ export class Ledger {
       pieces: (before?.pieces ?? 0) + 1,
       worstRatio: Math.max(before?.worstRatio ?? 0, comparison.worstRatio),
       ...(worstPiece === undefined ? {} : { worstPiece }),
+      ...roundingOf(before?.rounding, finding.rounding),
     });
     if (comparison.verdict !== 'pass') this.failures.push(finding);
   }
@@ -116,9 +122,22 @@ export class Ledger {
     for (const problem of problems) if (!this.problems.includes(problem)) this.problems.push(problem);
   }
 
+  /** In the order of the tiers; of one tier, in the order that they were first heard of. */
   summaries(): TierSummary[] {
-    return [...this.#tiers.values()];
+    return [...this.#tiers.values()].sort((a, b) => TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier));
   }
+}
+
+function roundingOf(before: Rounding | undefined, found: Rounding | undefined): Pick<TierSummary, 'rounding'> {
+  if (found === undefined) return {};
+  if (before === undefined) return { rounding: found };
+  const worst = found.worstUlps > before.worstUlps ? found : before;
+  const rounding = {
+    ...worst,
+    correctly: before.correctly + found.correctly,
+    inFloat32: before.inFloat32 + found.inFloat32,
+  };
+  return { rounding };
 }
 
 const BY_SEVERITY: readonly Verdict[] = ['fail', 'nothing compared', 'inconclusive', 'pass'];

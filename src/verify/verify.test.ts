@@ -6,13 +6,13 @@ import { deployForms, fuseTo } from '../fused/forms.ts';
 import { type Fusion, fuse, fuseWeights, roundWeights, rules } from '../fused/fuse.ts';
 import type { FusedWeights, Rule } from '../fused/rule.ts';
 import { InputError } from '../network/errors.ts';
-import type { Network } from '../network/ops.ts';
+import type { Network, Node } from '../network/ops.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
-import { buildRepMlpNet, completeRepMlpNetConfig } from '../reference/repmlpnet.ts';
-import { buildRepVit, completeRepVitConfig } from '../reference/repvit.ts';
+import { buildRepMlpNet, completeRepMlpNetConfig, repMlpNet } from '../reference/repmlpnet.ts';
+import { buildRepVit, completeRepVitConfig, repVit } from '../reference/repvit.ts';
 import type { InputSize } from '../reference/size.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
-import { type Finding, type Tier, type Verification, type VerifyRequest, verify } from './verify.ts';
+import { type Finding, TIERS, type Tier, type Verification, type VerifyRequest, verify } from './verify.ts';
 
 const SEED = 11;
 
@@ -36,6 +36,9 @@ function smallRepMlpNet(): Network {
 
 const [official, complete] = deployForms(smallRepMlpNet());
 
+/** Tiers that look at the weights given, in one way or another but column by column. */
+const ON_WEIGHTS: readonly Tier[] = ['structure', 'weights', 'algebra', 'runtime', 'network'];
+
 function request(fusion: Fusion, rest: Partial<VerifyRequest> = {}): VerifyRequest {
   return {
     fusion,
@@ -43,8 +46,20 @@ function request(fusion: Fusion, rest: Partial<VerifyRequest> = {}): VerifyReque
     input: randomInput(fusion.reference.nodes[0]?.shape ?? [], SEED),
     engines: [],
     probe: (shape, name) => randomInput(shape, SEED, name),
+    tiers: ON_WEIGHTS,
     ...rest,
   };
+}
+
+/** For the exact tier. */
+function miniatureOf({ reference }: Fusion): Fusion {
+  if (reference.nodes.some(({ op }) => op.kind === 'setLinear')) {
+    const { config, size } = repMlpNet.miniature(completeRepMlpNetConfig({ reparam_conv_k: [1, 3] }));
+    return fuseTo(complete!, buildRepMlpNet(config, size));
+  }
+  const legacy = !reference.nodes.some(({ name }) => name.endsWith('token_mixer.bn'));
+  const { config, size } = repVit.miniature(completeRepVitConfig({ legacy, embed_dim: [8, 16], depth: [1, 1] }));
+  return fuse(buildRepVit(config, size));
 }
 
 const verdicts = ({ tiers }: Verification, tier: Tier) =>
@@ -69,13 +84,13 @@ describe.each<[string, () => Fusion]>([
   test('passes in every tier, on two engines', async () => {
     const fusion = fusionOf();
     const before = [wasm, cpu].map((engine) => engine.liveTensors());
-    const result = await verify(request(fusion, { engines: [wasm, cpu] }));
+    const result = await verify(
+      request(fusion, { engines: [wasm, cpu], tiers: TIERS, miniature: miniatureOf(fusion) }),
+    );
     expect(result.failures).toEqual([]);
     expect(result.problems).toEqual([]);
     expect(result.verdict).toBe('pass');
-    expect(new Set(result.tiers.map(({ tier }) => tier))).toEqual(
-      new Set(['canaries', 'structure', 'weights', 'algebra', 'runtime', 'network']),
-    );
+    expect(new Set(result.tiers.map(({ tier }) => tier))).toEqual(new Set(TIERS));
     for (const { compared, verdict, worstRatio } of result.tiers) {
       expect({ verdict, something: compared > 0, within: worstRatio <= 1 }).toEqual({
         verdict: 'pass',
@@ -306,6 +321,64 @@ const onData =
   ({ shape, data }, inputs) => ({ shape, data: change(data, inputs) });
 
 const ACT = 'stages.0.blocks.0.channel_mixer.act';
+
+describe('the basis tier', () => {
+  const fusion = fuse(smallRepVit(false));
+  const right = roundWeights(fuseWeights(fusion, randomWeights(fusion.reference, SEED)));
+  const off = withElement(right, `${MIXER}.weight`, 31, nextUp);
+
+  test('demands correct rounding of the weights that fuseproof makes', async () => {
+    const result = await verify(request(fusion, { tiers: ['basis'] }));
+    expect(result).toMatchObject({ verdict: 'pass', failures: [], problems: [] });
+    const [summary] = result.tiers.filter(({ tier }) => tier === 'basis');
+    const fusedKeys = fusion.regions.flatMap(({ deploy }) =>
+      Object.values(fusion.network.nodes.find(({ name }) => name === deploy)!.weights),
+    );
+    const weights = fusedKeys.reduce((sum, key) => sum + right.get(key)!.data.length, 0);
+    expect(summary).toMatchObject({ pieces: fusion.regions.length, rounding: { inFloat32: 0, worstUlps: 0.5 } });
+    // Each weight at least once; those of a padded convolution at every place of the map.
+    expect(summary!.compared).toBeGreaterThanOrEqual(weights);
+  });
+
+  test('lets given weights pass as fused in float32, and names the one that is not correctly rounded', async () => {
+    const result = await verify(request(fusion, { deployWeights: off, tiers: ['basis'] }));
+    expect(result.verdict).toBe('pass');
+    const rounding = result.tiers.find(({ tier }) => tier === 'basis')?.rounding;
+    expect(rounding).toMatchObject({ worstWeight: `${MIXER}.weight[3, 0, 1, 1]` });
+    expect(rounding!.inFloat32).toBeGreaterThan(0);
+  });
+
+  test('names a weight that no rounding explains', async () => {
+    const deployWeights = withElement(right, `${MIXER}.weight`, 31, (value) => value * (1 + 2 ** -16));
+    const result = await verify(request(fusion, { deployWeights, tiers: ['basis'] }));
+    expect(result.verdict).toBe('fail');
+    expect(result.failures).toHaveLength(1);
+    expect(result.failures[0]).toMatchObject({
+      tier: 'basis',
+      piece: MIXER,
+      key: `${MIXER}.weight`,
+      shape: [8, 1, 3, 3],
+    });
+    expect(result.failures[0]!.comparison.worst.map(({ index }) => index)).toEqual([31]);
+  });
+});
+
+test('forms that do not fit together are a failure of the structure, and nothing is compared by region', async () => {
+  const fusion = fuse(smallRepVit(false));
+  const nodes = fusion.network.nodes.flatMap((node): Node[] => {
+    if (node.name === 'stem.act1') return [];
+    return [{ ...node, inputs: node.inputs.map((input) => (input === 'stem.act1' ? 'stem.conv1' : input)) } as Node];
+  });
+  const broken = { ...fusion, network: { ...fusion.network, nodes } };
+  const result = await verify(request(broken, { engines: [wasm], tiers: TIERS, miniature: miniatureOf(fusion) }));
+  expect(result.verdict).toBe('fail');
+  expect(verdicts(result, 'structure')).toEqual(['fail']);
+  for (const tier of ['basis', 'weights', 'algebra', 'dyadic', 'runtime'] as const) {
+    expect(verdicts(result, tier)).toEqual(['nothing compared']);
+  }
+  expect(result.problems).toContain('stem.act1 is consumed 0 times, not once');
+  expect(result.problems).toContain('the basis tier compared nothing: the forms have no regions in common');
+});
 
 describe('an engine that', () => {
   const fusion = fuse(smallRepVit(false));

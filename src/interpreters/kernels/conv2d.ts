@@ -1,6 +1,8 @@
 import type { OpOf, Pair } from '../../network/ops.ts';
-import { elements, type FloatArray, type Tensor, toFloat64 } from '../../network/tensor.ts';
+import { elements, type FloatArray, type Tensor } from '../../network/tensor.ts';
 import type { MatMul } from '../product.ts';
+import { type Arrays, NEW_ARRAYS, widen } from '../workspace.ts';
+import { addPerChannel } from './elementwise.ts';
 
 type Conv = OpOf<'conv2d'>;
 type Map4 = readonly [batch: number, channels: number, height: number, width: number];
@@ -14,11 +16,10 @@ export interface Conv2dArguments {
   readonly shape: readonly number[];
 }
 
-/** Fills [N, O, H, W] with the bias of each channel. */
+/** Fills [N, O, H, W] with the bias of each channel, or with zeros. */
 function fillBias(y: Float64Array, [n, o, h, w]: Map4, bias: FloatArray | undefined): void {
-  if (bias === undefined) return;
   const area = h * w;
-  for (let map = 0; map < n * o; map++) y.fill(bias[map % o]!, map * area, (map + 1) * area);
+  for (let map = 0; map < n * o; map++) y.fill(bias?.[map % o] ?? 0, map * area, (map + 1) * area);
 }
 
 /**
@@ -60,6 +61,126 @@ export function conv2dDefinition({ op, x, weight, bias, shape }: Conv2dArguments
   return { shape, data: y };
 }
 
+/** Some taps of one filter, and the maps that they read and add to. */
+interface Taps {
+  readonly y: Float64Array;
+  /** Where the map of outputs starts, and its size. */
+  readonly to: number;
+  readonly size: Pair;
+  readonly stride: Pair;
+  /** A map with its padding around it, so that no tap falls outside. */
+  readonly x: Float64Array;
+  readonly from: number;
+  /** Elements of x from one row to the next. */
+  readonly pitch: number;
+  readonly weight: FloatArray;
+  /** Per tap, where it lies in x from the first one. */
+  readonly offsets: Int32Array;
+}
+
+function addTap({ y, to, size: [height, width], stride, x, from, pitch, weight, offsets }: Taps, tap: number): void {
+  const step = stride[1];
+  const w = weight[tap]!;
+  for (let row = 0; row < height; row++) {
+    let p = from + row * stride[0] * pitch + offsets[tap]!;
+    const end = to + (row + 1) * width;
+    for (let i = end - width; i < end; i++) {
+      y[i]! += w * x[p]!;
+      p += step;
+    }
+  }
+}
+
+/** Taps of a 3x3 kernel: so many are added in one pass over the outputs. */
+const NINE = 9;
+
+/** Taps `tap` to `tap + 8`, written out: as a loop over them it takes three times as long. */
+function addNineTaps(taps: Taps, tap: number): void {
+  const { y, to, size, stride, x, from, pitch, weight, offsets } = taps;
+  const [height, width] = size;
+  const step = stride[1];
+  const w0 = weight[tap]!;
+  const w1 = weight[tap + 1]!;
+  const w2 = weight[tap + 2]!;
+  const w3 = weight[tap + 3]!;
+  const w4 = weight[tap + 4]!;
+  const w5 = weight[tap + 5]!;
+  const w6 = weight[tap + 6]!;
+  const w7 = weight[tap + 7]!;
+  const w8 = weight[tap + 8]!;
+  for (let row = 0; row < height; row++) {
+    const start = from + row * stride[0] * pitch;
+    let p0 = start + offsets[tap]!;
+    let p1 = start + offsets[tap + 1]!;
+    let p2 = start + offsets[tap + 2]!;
+    let p3 = start + offsets[tap + 3]!;
+    let p4 = start + offsets[tap + 4]!;
+    let p5 = start + offsets[tap + 5]!;
+    let p6 = start + offsets[tap + 6]!;
+    let p7 = start + offsets[tap + 7]!;
+    let p8 = start + offsets[tap + 8]!;
+    const end = to + (row + 1) * width;
+    for (let i = end - width; i < end; i++) {
+      y[i]! +=
+        w0 * x[p0]! +
+        w1 * x[p1]! +
+        w2 * x[p2]! +
+        (w3 * x[p3]! + w4 * x[p4]! + w5 * x[p5]!) +
+        (w6 * x[p6]! + w7 * x[p7]! + w8 * x[p8]!);
+      p0 += step;
+      p1 += step;
+      p2 += step;
+      p3 += step;
+      p4 += step;
+      p5 += step;
+      p6 += step;
+      p7 += step;
+      p8 += step;
+    }
+  }
+}
+
+/** One filter per channel: taps add shifted, scaled maps, nine at a time while there are as many. */
+function depthwise({ op, x, weight, bias, shape }: Conv2dArguments, arrays: Arrays): Tensor<Float64Array> {
+  const [n, c, h, w] = x.shape as Map4;
+  const out = shape as Map4;
+  const [, o, oh, ow] = out;
+  const [kh, kw] = op.kernel;
+  const [top, left] = op.padding;
+  const y = arrays.take(elements(shape));
+  fillBias(y, out, bias?.data);
+  const isPadded = top + left > 0;
+  const pitch = w + 2 * left;
+  const space = isPadded ? arrays.take((h + 2 * top) * pitch).fill(0) : x.data;
+  const offsets = Int32Array.from(
+    { length: kh * kw },
+    (_, tap) => Math.floor(tap / kw) * op.dilation[0] * pitch + (tap % kw) * op.dilation[1],
+  );
+  const common = { y, size: [oh, ow] as const, stride: op.stride, x: space, pitch, offsets };
+  for (let map = 0; map < n * o; map++) {
+    const filter = map % o;
+    const from = (Math.floor(map / o) * c + Math.floor(filter / (o / c))) * h * w;
+    if (isPadded) {
+      for (let row = 0; row < h; row++) {
+        const start = from + row * w;
+        const to = (row + top) * pitch + left;
+        for (let column = 0; column < w; column++) space[to + column] = x.data[start + column]!;
+      }
+    }
+    const taps = {
+      ...common,
+      to: map * oh * ow,
+      from: isPadded ? 0 : from,
+      weight: weight.data.subarray(filter * kh * kw, (filter + 1) * kh * kw),
+    };
+    let tap = 0;
+    for (; tap + NINE <= kh * kw; tap += NINE) addNineTaps(taps, tap);
+    for (; tap < kh * kw; tap++) addTap(taps, tap);
+  }
+  if (isPadded) arrays.release(space);
+  return { shape, data: y };
+}
+
 /** Output positions whose tap falls inside the input along one axis: from `first` up to, not including, `end`. */
 function validRange(input: number, output: number, tap: number, axis: 0 | 1, op: Conv): readonly [number, number] {
   const offset = tap * op.dilation[axis] - op.padding[axis];
@@ -68,45 +189,11 @@ function validRange(input: number, output: number, tap: number, axis: 0 | 1, op:
   return [first, end];
 }
 
-/** One filter per channel: each tap adds a shifted, scaled map. */
-function depthwise({ op, x, weight, bias, shape }: Conv2dArguments): Tensor<Float64Array> {
-  const [n, c, h, w] = x.shape as Map4;
-  const out = shape as Map4;
-  const [, o, oh, ow] = out;
-  const [kh, kw] = op.kernel;
-  const perChannel = o / c;
-  const y = new Float64Array(elements(shape));
-  fillBias(y, out, bias?.data);
-  for (let map = 0; map < n * o; map++) {
-    const filter = map % o;
-    const from = (Math.floor(map / o) * c + Math.floor(filter / perChannel)) * h * w;
-    const to = map * oh * ow;
-    for (let tapRow = 0; tapRow < kh; tapRow++) {
-      const [firstRow, endRow] = validRange(h, oh, tapRow, 0, op);
-      for (let tapColumn = 0; tapColumn < kw; tapColumn++) {
-        const [firstColumn, endColumn] = validRange(w, ow, tapColumn, 1, op);
-        const tap = weight.data[(filter * kh + tapRow) * kw + tapColumn]!;
-        const strideColumn = op.stride[1];
-        for (let outRow = firstRow; outRow < endRow; outRow++) {
-          const row = outRow * op.stride[0] + tapRow * op.dilation[0] - op.padding[0];
-          let source = from + row * w + firstColumn * strideColumn + tapColumn * op.dilation[1] - op.padding[1];
-          const end = to + outRow * ow + endColumn;
-          for (let target = to + outRow * ow + firstColumn; target < end; target++) {
-            y[target]! += tap * x.data[source]!;
-            source += strideColumn;
-          }
-        }
-      }
-    }
-  }
-  return { shape, data: y };
-}
-
 /** [N, C, H, W] -> [N, C * kh * kw, oh * ow]: one row per tap, zero where it falls on the padding. */
-function unfold(x: Tensor<Float64Array>, op: Conv, [oh, ow]: Pair): Float64Array {
+function unfold(x: Tensor<Float64Array>, op: Conv, [oh, ow]: Pair, arrays: Arrays): Float64Array {
   const [n, c, h, w] = x.shape as Map4;
   const [kh, kw] = op.kernel;
-  const rows = new Float64Array(n * c * kh * kw * oh * ow);
+  const rows = arrays.take(n * c * kh * kw * oh * ow).fill(0);
   for (let map = 0; map < n * c; map++) {
     for (let tapRow = 0; tapRow < kh; tapRow++) {
       const [firstRow, endRow] = validRange(h, oh, tapRow, 0, op);
@@ -136,25 +223,26 @@ function isPointwise(op: Conv): boolean {
  * The same by a matrix product: weight [G, O/G, K] times the unfolded input [N, G, K, oh * ow]; a 1x1 convolution needs
  * no unfolding. Sums in another order than the definition, so equal to it up to rounding.
  */
-export async function conv2dFast(conv: Conv2dArguments, matmul: MatMul): Promise<Tensor<Float64Array>> {
+export async function conv2dFast(
+  conv: Conv2dArguments,
+  matmul: MatMul,
+  arrays: Arrays = NEW_ARRAYS,
+): Promise<Tensor<Float64Array>> {
   const { op, x, weight, bias, shape } = conv;
   const [n, c] = x.shape as Map4;
-  const out = shape as Map4;
-  const [, o, oh, ow] = out;
-  if (op.groups === c) return depthwise(conv);
+  const [, o, oh, ow] = shape as Map4;
+  if (op.groups === c) return depthwise(conv, arrays);
   const taps = (c / op.groups) * op.kernel[0] * op.kernel[1];
-  const columns = isPointwise(op) ? x.data : unfold(x, op, [oh, ow]);
+  const columns = isPointwise(op) ? x.data : unfold(x, op, [oh, ow], arrays);
+  const kernel = widen(weight.data, arrays);
   const product = await matmul(
-    { shape: [op.groups, o / op.groups, taps], data: toFloat64(weight).data },
+    { shape: [op.groups, o / op.groups, taps], data: kernel },
     { shape: [n, op.groups, taps, oh * ow], data: columns },
+    arrays,
   );
-  const y = product.data;
-  if (bias !== undefined) {
-    const area = oh * ow;
-    for (let map = 0; map < n * o; map++) {
-      const shift = bias.data[map % o]!;
-      for (let i = map * area; i < (map + 1) * area; i++) y[i]! += shift;
-    }
-  }
-  return { shape, data: y };
+  if (kernel !== weight.data) arrays.release(kernel);
+  if (columns !== x.data) arrays.release(columns);
+  const y = { shape, data: product.data };
+  if (bias !== undefined) addPerChannel(y, bias.data);
+  return y;
 }

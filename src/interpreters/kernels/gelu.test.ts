@@ -9,7 +9,8 @@ const math = create({ ...bignumberDependencies, ...piDependencies }, { number: '
 
 /** Exactly this number: mathjs's own conversion takes its shortest decimal, which moves x^2 by up to x^2 units. */
 function big(value: number): BigNumber {
-  const exponent = Math.max(-1074, Math.floor(Math.log2(Math.abs(value) || 1)) - 52);
+  // One less than it takes: log2 may round up to a whole number.
+  const exponent = Math.max(-1074, Math.floor(Math.log2(Math.abs(value) || 1)) - 53);
   // In two steps, as 2^1074 is no float64.
   const mantissa = value * 2 ** Math.min(-exponent, 1000) * 2 ** Math.max(0, -exponent - 1000);
   return math
@@ -56,8 +57,13 @@ const steps = [
 /** Fractional parts that have all 53 bits, closer where networks' activations are. */
 const irregular = Array.from({ length: 50 }, (_, i) => Math.sinh((i - 24.7) / 10) * Math.SQRT2);
 const pieceEnds = [1, 2, 3, 4, 5, 6, 7].map((piece) => 2 - 16 / piece); // where t * 8 is whole
+/** As far from the nodes of the Taylor polynomials as can be, and where these end. */
+const betweenNodes = Array.from({ length: 64 }, (_, i) => (i % 2 === 0 ? -1 : 1) * ((5 * i + 0.5) / 64));
+const near = [5, 5 - 2 ** -50, 5 + 2 ** -50].flatMap((x) => [x, -x]);
 const tiny = [1e-300, 1e-100, 1e-16, 2 ** -53, 1e-8, 1e-3];
-const points = [...steps, ...irregular, ...pieceEnds, ...tiny, ...tiny.map((x) => -x)].filter((x) => x !== 0);
+const points = [...steps, ...irregular, ...pieceEnds, ...betweenNodes, ...near, ...tiny, ...tiny.map((x) => -x)].filter(
+  (x) => x !== 0,
+);
 
 describe('gelu', () => {
   test(`is x * Phi(x) to 2^-50 at ${points.length} points`, () => {

@@ -1,3 +1,5 @@
+import { type Arrays, NEW_ARRAYS } from '../workspace.ts';
+
 /**
  * GELU in its erf form, x * Phi(x), to float64 accuracy, without the cancellation of 1 + erf for negative x:
  * for x >= 0, Phi(-x) = exp(-x^2 / 2) * h(x), where h (Mills' ratio over sqrt(2 pi)) is smooth and is here a piecewise
@@ -36,19 +38,71 @@ function upperTail(x: number): number {
   return Math.exp(-0.5 * high * high) * (1 + rest * (1 + rest * (0.5 + rest / 6))) * h;
 }
 
+/**
+ * Up to here Phi(-x) is the Taylor polynomial around the nearest of equidistant nodes, whose own value is
+ * {@link upperTail}'s: no exponential, no quotient, a sixth of the time. At |d| <= 1/128 the first term left out is at most
+ * 2^-54 of Phi(-x).
+ */
+const NEAR = 5;
+const NODES_PER_UNIT = 64;
+const TERMS = 8;
+
+let taylor: Float64Array | undefined;
+
+/** Per node h = i / 64 the coefficients of d^0, d^1, ... of Phi(-(h + d)). */
+function taylorTable(): Float64Array {
+  if (taylor !== undefined) return taylor;
+  taylor = new Float64Array((NEAR * NODES_PER_UNIT + 1) * TERMS);
+  for (let first = 0; first < taylor.length; first += TERMS) {
+    const h = first / TERMS / NODES_PER_UNIT;
+    taylor[first] = upperTail(h);
+    // Of the density p: p' = -x p, so (n + 1) p[n + 1] = -(h p[n] + p[n - 1]).
+    let before = 0;
+    let density = Math.exp(-0.5 * h * h) / Math.sqrt(2 * Math.PI);
+    for (let n = 1; n < TERMS; n++) {
+      taylor[first + n] = -density / n;
+      [before, density] = [density, -(h * density + before) / n];
+    }
+  }
+  return taylor;
+}
+
+/** Phi(-x) for 0 <= x < NEAR. */
+function nearTail(x: number, table: Float64Array): number {
+  const node = (x * NODES_PER_UNIT + 0.5) | 0;
+  const d = x - node / NODES_PER_UNIT;
+  const c = node * TERMS;
+  let tail = table[c + 7]!;
+  tail = tail * d + table[c + 6]!;
+  tail = tail * d + table[c + 5]!;
+  tail = tail * d + table[c + 4]!;
+  tail = tail * d + table[c + 3]!;
+  tail = tail * d + table[c + 2]!;
+  tail = tail * d + table[c + 1]!;
+  return tail * d + table[c]!;
+}
+
 /** x beyond which Phi(-x) is zero in float64, and the polynomial is not fitted. */
 const TAIL_END = 40;
 
-/** GELU of one number. NaN gives NaN. */
-export function gelu(x: number): number {
+function evaluate(x: number, table: Float64Array): number {
+  const size = Math.abs(x);
+  // x * Phi(x) = max(x, 0) - |x| * Phi(-|x|), of which one term is left for negative x.
+  if (size < NEAR) return 0.5 * (x + size) - size * nearTail(size, table);
   if (x >= TAIL_END) return x;
   if (x <= -TAIL_END) return -0;
   return x > 0 ? x - x * upperTail(x) : x * upperTail(-x);
 }
 
+/** GELU of one number. NaN gives NaN. */
+export function gelu(x: number): number {
+  return evaluate(x, taylorTable());
+}
+
 /** GELU of every element. */
-export function geluArray(x: Float64Array): Float64Array {
-  const y = new Float64Array(x.length);
-  for (let i = 0; i < x.length; i++) y[i] = gelu(x[i]!);
+export function geluArray(x: Float64Array, arrays: Arrays = NEW_ARRAYS): Float64Array {
+  const table = taylorTable();
+  const y = arrays.take(x.length);
+  for (let i = 0; i < y.length; i++) y[i] = evaluate(x[i]!, table);
   return y;
 }

@@ -1,7 +1,8 @@
 import type { Node, Pair, Role } from '../../network/ops.ts';
 import { windowsOf } from '../../network/shapes.ts';
-import { type Shape, type Tensor, toFloat64 } from '../../network/tensor.ts';
+import type { Shape, Tensor } from '../../network/tensor.ts';
 import type { MatMul } from '../product.ts';
+import { type Arrays, NEW_ARRAYS, widen } from '../workspace.ts';
 
 type Float64 = Tensor<Float64Array>;
 
@@ -77,21 +78,29 @@ export function departitionRows(windows: Windows): Int32Array {
 }
 
 /** [N, C, H, W] -> [R, S, h, w] */
-export function partition(x: Float64, windows: Windows, shape: Shape): Float64 {
+export function partition(x: Float64, windows: Windows, shape: Shape, arrays: Arrays = NEW_ARRAYS): Float64 {
   const width = windows.window[1];
-  const data = new Float64Array(x.data.length);
-  for (const [row, start] of partitionRows(windows).entries()) {
-    data.set(x.data.subarray(start, start + width), row * width);
+  const from = x.data;
+  const data = arrays.take(from.length);
+  const starts = partitionRows(windows);
+  for (let row = 0; row < starts.length; row++) {
+    const start = starts[row]!;
+    const to = row * width;
+    for (let i = 0; i < width; i++) data[to + i] = from[start + i]!;
   }
   return { shape, data };
 }
 
 /** [R, S, h, w] -> [N, C, H, W] */
-export function departition(x: Float64, windows: Windows, shape: Shape): Float64 {
+export function departition(x: Float64, windows: Windows, shape: Shape, arrays: Arrays = NEW_ARRAYS): Float64 {
   const width = windows.window[1];
-  const data = new Float64Array(x.data.length);
-  for (const [row, start] of departitionRows(windows).entries()) {
-    data.set(x.data.subarray(row * width, (row + 1) * width), start);
+  const from = x.data;
+  const data = arrays.take(from.length);
+  const starts = departitionRows(windows);
+  for (let row = 0; row < starts.length; row++) {
+    const start = starts[row]!;
+    const at = row * width;
+    for (let i = 0; i < width; i++) data[start + i] = from[at + i]!;
   }
   return { shape, data };
 }
@@ -115,30 +124,40 @@ export function setLinearDefinition(x: Float64, weight: Tensor, bias: Tensor | u
   return { shape: x.shape, data };
 }
 
+/** [rows, columns] -> [columns, rows] */
+function transposed(x: Float64Array, rows: number, columns: number, arrays: Arrays): Float64Array {
+  const y = arrays.take(x.length);
+  for (let row = 0; row < rows; row++) {
+    const from = row * columns;
+    for (let column = 0; column < columns; column++) y[column * rows + row] = x[from + column]!;
+  }
+  return y;
+}
+
 /** The same as one matrix product per share-set: [S, h*w, h*w] times [S, h*w, R]. */
 export async function setLinearFast(
   x: Float64,
   weight: Tensor,
   bias: Tensor | undefined,
   matmul: MatMul,
+  arrays: Arrays = NEW_ARRAYS,
 ): Promise<Float64> {
   const [r, s, h, w] = x.shape as readonly [number, number, number, number];
   const pixels = h * w;
-  const columns = new Float64Array(x.data.length); // [S, h*w, R]
-  for (let row = 0; row < r; row++) {
-    for (let i = 0; i < s * pixels; i++) columns[i * r + row] = x.data[row * s * pixels + i]!;
-  }
+  const columns = transposed(x.data, r, s * pixels, arrays); // [S, h*w, R]
+  const matrix = widen(weight.data, arrays);
   const product = await matmul(
-    { shape: [s, pixels, pixels], data: toFloat64(weight).data },
+    { shape: [s, pixels, pixels], data: matrix },
     { shape: [1, s, pixels, r], data: columns },
+    arrays,
   );
-  const data = new Float64Array(x.data.length);
-  for (let row = 0; row < r; row++) {
-    for (let i = 0; i < s * pixels; i++) {
-      data[row * s * pixels + i] = product.data[i * r + row]! + (bias?.data[i] ?? 0);
-    }
-  }
-  return { shape: x.shape, data };
+  if (matrix !== weight.data) arrays.release(matrix);
+  arrays.release(columns);
+  const data = transposed(product.data, s * pixels, r, arrays); // [R, S, h*w]
+  arrays.release(product.data);
+  const y = { shape: x.shape, data };
+  addSetBias(y, bias);
+  return y;
 }
 
 /** The constants behind the product of an affine windowLinear. */
@@ -148,27 +167,27 @@ export interface WindowAffine {
   readonly rowSum: Tensor;
 }
 
-/** On windows [R, S, h, w] of channels c = r * S + s: scale[c] * x + shift[c] * row_sum[s, y, x]. */
-export function windowAffine(x: Float64, channels: number, { scale, shift, rowSum }: WindowAffine): Float64 {
-  const [, s, h, w] = x.shape as readonly [number, number, number, number];
+/** On windows [R, S, h, w] of channels c = r * S + s, in place: scale[c] * x + shift[c] * row_sum[s, y, x]. */
+function applyWindowAffine({ shape, data }: Float64, channels: number, { scale, shift, rowSum }: WindowAffine): void {
+  const [, s, h, w] = shape as readonly [number, number, number, number];
   const pixels = h * w;
-  const data = new Float64Array(x.data.length);
   for (let map = 0; map < data.length / pixels; map++) {
     // Maps lie in the order (image, window, channel), so the channel is their index modulo C.
     const a = scale.data[map % channels]!;
     const b = shift.data[map % channels]!;
     const sums = (map % s) * pixels;
-    for (let i = 0; i < pixels; i++)
-      data[map * pixels + i] = a * x.data[map * pixels + i]! + b * rowSum.data[sums + i]!;
+    const from = map * pixels;
+    for (let i = 0; i < pixels; i++) data[from + i] = a * data[from + i]! + b * rowSum.data[sums + i]!;
   }
-  return { shape: x.shape, data };
 }
 
-/** Adds bias [S*h*w] to every row of [R, S, h, w]. */
-export function addSetBias(x: Float64, bias: Tensor | undefined): Float64 {
-  if (bias === undefined) return x;
-  const length = bias.data.length;
-  return { shape: x.shape, data: x.data.map((value, i) => value + bias.data[i % length]!) };
+/** Adds bias [S*h*w] to every row of [R, S, h, w], in place. */
+function addSetBias({ data }: Float64, bias: Tensor | undefined): void {
+  if (bias === undefined) return;
+  const { length } = bias.data;
+  for (let row = 0; row < data.length; row += length) {
+    for (let i = 0; i < length; i++) data[row + i]! += bias.data[i]!;
+  }
 }
 
 /** What a windowLinear reads besides its input; see {@link windowLinearWeights}. */
@@ -193,10 +212,15 @@ export async function windowLinear(
   windows: Windows,
   { weight, bias, affine }: WindowLinearWeights,
   product: (windows: Float64, weight: Tensor) => Float64 | Promise<Float64>,
+  arrays: Arrays = NEW_ARRAYS,
 ): Promise<Float64> {
   const { channels, sets, window } = windows;
-  const cut = partition(x, windows, [x.data.length / (sets * window[0] * window[1]), sets, ...window]);
+  const cut = partition(x, windows, [x.data.length / (sets * window[0] * window[1]), sets, ...window], arrays);
   const linear = await product(cut, weight);
-  const scaled = affine === undefined ? linear : windowAffine(linear, channels, affine);
-  return departition(addSetBias(scaled, bias), windows, x.shape);
+  arrays.release(cut.data);
+  if (affine !== undefined) applyWindowAffine(linear, channels, affine);
+  addSetBias(linear, bias);
+  const y = departition(linear, windows, x.shape, arrays);
+  arrays.release(linear.data);
+  return y;
 }

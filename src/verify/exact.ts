@@ -1,0 +1,136 @@
+/**
+ * The exact tier: is the algebra right? Both forms are evaluated in exact fractions, on weights whose every root is
+ * rational, and must be equal as fractions: no rounding, so no bound.
+ */
+import type { Field } from '../fused/field.ts';
+import { openFractionField } from '../fused/fractions.ts';
+import { type Fusion, fuseIn } from '../fused/fuse.ts';
+import type { Values } from '../fused/rule.ts';
+import { evaluateRational, type RationalTensor, toNumber } from '../interpreters/rational.ts';
+import { nodesByName, weightShapesByKey } from '../network/graph.ts';
+import { formatShape, type Shape, sameShape } from '../network/tensor.ts';
+import { rationalInput, rationalWeights } from '../weights/rational.ts';
+import { type Comparison, type Difference, unitInLastPlace, WORST_SHOWN } from './compare.ts';
+import type { Finding } from './findings.ts';
+import { type Piece, pieces } from './pieces.ts';
+
+/**
+ * Compares every piece on an input of its own, and the whole network from its input to its output, through its activations
+ * (see {@link evaluateRational}). Whatever a corrupted fusion does is a finding that fails.
+ * @param fusion of a small network: every multiplication is one of whole numbers without limit
+ * @param seed of the weights and inputs: a whole number from 0 to 2^32 - 1
+ * @returns one finding for each piece, then one for the network
+ * @throws InputError where the seed is out of range
+ */
+export async function checkExact(fusion: Fusion, seed: number): Promise<readonly Finding[]> {
+  const field = await openFractionField();
+  const weights = rationalWeights(fusion.reference, seed, field.of);
+  const nodes = nodesByName(fusion.reference);
+  const input = (name: string) => rationalInput(nodes.get(name)?.shape ?? [], seed, name, field.of);
+  const given = (key: string) => weights.get(key)!.data;
+  const deployWeights = new Map<string, RationalTensor>();
+
+  const comparePiece = (piece: Piece): Compared => {
+    const fused = fusePiece(fusion, piece, field, given);
+    for (const [key, tensor] of fused) deployWeights.set(key, tensor);
+    const inputs = new Map([...piece.reference.inputs, ...piece.inputs.values()].map((name) => [name, input(name)]));
+    const read = new Map([...piece.inputs].map(([name, source]) => [name, inputs.get(source)!]));
+    return compareFractions(
+      evaluateRational(piece.deploy, fused, read, field),
+      evaluateRational(piece.reference, weights, inputs, field),
+    );
+  };
+  const compareNetworks = (): Compared => {
+    const inputs = new Map(fusion.reference.inputs.map((name) => [name, input(name)]));
+    return compareFractions(
+      evaluateRational(fusion.network, deployWeights, inputs, field),
+      evaluateRational(fusion.reference, weights, inputs, field),
+    );
+  };
+  const whole = { tier: 'exact', piece: fusion.reference.name, rules: [], reference: [] } as const;
+  try {
+    const findings = pieces(fusion).map(
+      (piece): Finding => ({
+        tier: 'exact',
+        piece: piece.name,
+        rules: piece.rules,
+        reference: piece.reference.nodes.filter(({ op }) => op.kind !== 'input').map(({ name }) => name),
+        ...orRefused(() => comparePiece(piece)),
+      }),
+    );
+    return [...findings, { ...whole, ...orRefused(compareNetworks) }];
+  } catch (error) {
+    return [{ ...whole, ...refused(error) }];
+  }
+}
+
+type Compared = Pick<Finding, 'shape' | 'comparison'>;
+
+/** What cannot even be computed is not equal: a rule that makes other shapes, a variance left without its eps. */
+function orRefused(compare: () => Compared): Compared {
+  try {
+    return compare();
+  } catch (error) {
+    return refused(error);
+  }
+}
+
+function refused(error: unknown): Compared {
+  const reason = `cannot be computed: ${error instanceof Error ? error.message : String(error)}`;
+  return { shape: [], comparison: failed(reason) };
+}
+
+function failed(reason: string): Comparison {
+  return { verdict: 'fail', compared: 0, failures: 0, worstRatio: Number.POSITIVE_INFINITY, worst: [], reason };
+}
+
+/** Values of one tensor, in any field. */
+export interface FieldTensor<T> {
+  readonly shape: Shape;
+  readonly data: Values<T>;
+}
+
+/**
+ * The weights of a piece's deploy form, in any field. Only the piece's own rules run, so that what another's do wrong stays
+ * there.
+ * @param given values of the reference network's keys
+ */
+export function fusePiece<T>(
+  fusion: Fusion,
+  { deploy }: Piece,
+  field: Field<T>,
+  given: (key: string) => Values<T>,
+): ReadonlyMap<string, FieldTensor<T>> {
+  const shapes = weightShapesByKey(deploy);
+  const needed = new Set(shapes.keys());
+  const steps = fusion.steps.toReversed().filter(({ produced, consumed }) => {
+    if (!produced.some(([, key]) => needed.has(key))) return false;
+    for (const [, key] of produced) needed.delete(key);
+    for (const key of consumed) needed.add(key);
+    return true;
+  });
+  const made = new Map<string, Values<T>>();
+  fuseIn({ ...fusion, steps: steps.toReversed() }, field, given, (key, _shape, values) => made.set(key, values));
+  return new Map([...shapes].map(([key, shape]) => [key, { shape, data: made.get(key) ?? given(key) }]));
+}
+
+/** Equal element by element, as fractions in lowest terms. Ratios are in float32's units in the last place. */
+function compareFractions(actual: RationalTensor, expected: RationalTensor): Compared {
+  const { shape } = expected;
+  if (!sameShape(actual.shape, shape)) {
+    return { shape, comparison: failed(`shape ${formatShape(actual.shape)} against ${formatShape(shape)} expected`) };
+  }
+  const differences: Difference[] = [];
+  for (let index = 0; index < expected.data.length; index++) {
+    const [a, e] = [actual.data[index]!, expected.data[index]!];
+    if (a.equals(e)) continue;
+    const value = toNumber(e);
+    const ratio = Math.max(1, Math.abs(toNumber(a.sub(e))) / unitInLastPlace(value));
+    differences.push({ index, expected: value, actual: toNumber(a), bound: 0, ratio });
+  }
+  const worst = differences.toSorted((a, b) => b.ratio - a.ratio).slice(0, WORST_SHOWN);
+  const compared = expected.data.length;
+  const verdict = compared === 0 ? 'nothing compared' : differences.length > 0 ? 'fail' : 'pass';
+  const worstRatio = worst[0]?.ratio ?? 0;
+  return { shape, comparison: { verdict, compared, failures: differences.length, worstRatio, worst } };
+}
