@@ -1,13 +1,11 @@
 import { basename } from 'node:path';
 import { Command } from 'commander';
-import type { Engine } from '../engines/engine.ts';
 import { InputError } from '../network/errors.ts';
-import { toFloat32 } from '../network/tensor.ts';
 import type { Model } from '../reference/config.ts';
-import type { Finding, Tier, Verification } from '../verify/verify.ts';
+import type { Finding, Tier } from '../verify/verify.ts';
 import { collect, parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
 import { exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
-import type { SubjectOptions } from './subject.ts';
+import type { Job, ModelReport, Tell, VerifyOptions } from './verify-job.ts';
 
 const EXAMPLES = `
 Examples:
@@ -15,61 +13,114 @@ Examples:
   fuseproof verify --model all --engine onnxruntime,wasm
   fuseproof verify -m my.json --weights w.safetensors --deploy fused.safetensors`;
 
-interface Options extends SubjectOptions {
+interface Options extends VerifyOptions {
   readonly model?: string[];
   readonly engine?: string[];
-  readonly threads?: number;
-  readonly deploy?: string;
   readonly form?: string;
-  readonly region?: string;
   readonly tier?: string[];
   readonly explain?: boolean;
   readonly json?: boolean;
 }
 
-/** One model's verification, as `--json` prints it. */
-interface ModelReport extends Omit<Verification, 'logits'> {
-  readonly seconds: number;
-  /** Of the process, so far. */
-  readonly peakMemoryBytes: number;
-  readonly seed: number;
-  /** Of the input, [N, C, H, W]. */
-  readonly input: readonly number[];
-}
-
 async function runVerify(options: Options): Promise<void> {
-  const [{ resolveModels }, { openEngines }] = await Promise.all([
-    import('../reference/config.ts'),
-    import('./subject.ts'),
-  ]);
+  const { resolveModels } = await import('../reference/config.ts');
   const models = await resolveModels(options.model ?? ['repvit_m0_9']);
   const single = (['weights', 'input', 'deploy', 'region'] as const).find((name) => options[name] !== undefined);
   if (models.length > 1 && single !== undefined) {
     throw new InputError(`--${single} fits one network, but ${models.length} are asked for; name one with --model`);
   }
   const tiers = options.tier === undefined ? undefined : await chosenTiers(options.tier);
-  const needsEngine = tiers === undefined || tiers.some((tier) => ON_ENGINES.includes(tier));
-  const opened = !needsEngine
-    ? []
-    : await openEngines(options.engine, { ...(options.threads && { threads: options.threads }) }, note);
-  const engines = options.engine === undefined && models.length > SLOW_ENGINE_MODELS ? withoutSlow(opened) : opened;
-  if (!needsEngine && options.engine !== undefined) {
-    throw new InputError(`--engine with --tier ${options.tier?.join(',')}: none of these tiers runs on an engine`);
-  }
+  const engines = await chosenEngines(options, tiers, models.length);
+  const { jobs, largest } = await jobsOf(models, engines, tiers, options);
   const started = performance.now();
   const reports: ModelReport[] = [];
-  for (const model of models) {
-    for await (const report of verifyModel(model, engines, tiers, options)) {
-      reports.push(report);
-      if (!options.json) await printReport(report, options);
-      setExitCode(exitCodeOf(report.verdict));
-    }
+  for await (const report of runAll(jobs, largest)) {
+    reports.push(report);
+    if (!options.json) await printReport(report, options);
+    setExitCode(exitCodeOf(report.verdict));
   }
   const seconds = (performance.now() - started) / 1000;
   if (options.json) printJson({ verifications: reports, seconds });
   else if (reports.length > 1) {
     const passed = reports.filter(({ verdict }) => verdict === 'pass').length;
     print(`${passed} of ${reports.length} deploy forms pass, in ${seconds.toFixed(1)} s`);
+  }
+}
+
+/** Every form asked for of every network, and the most weights that one of the networks has. */
+async function jobsOf(
+  models: readonly Model[],
+  engines: readonly string[],
+  tiers: readonly Tier[] | undefined,
+  { model: _m, engine: _e, form, tier: _t, explain: _x, json: _j, ...options }: Options,
+): Promise<{ readonly jobs: readonly Job[]; readonly largest: number }> {
+  const [{ buildNetwork }, { weightShapesByKey }, { elements }, { chosenForms }] = await Promise.all([
+    import('../reference/config.ts'),
+    import('../network/graph.ts'),
+    import('../network/tensor.ts'),
+    import('./subject.ts'),
+  ]);
+  const jobs: Job[] = [];
+  let largest = 0;
+  for (const model of models) {
+    const size = { batch: 1, height: model.resolution, width: model.resolution };
+    const reference = buildNetwork(model.config, size, model.name);
+    const forms = chosenForms(reference, form).map(({ name }) => name);
+    const single = (['deploy', 'region'] as const).find((name) => options[name] !== undefined);
+    if (forms.length > 1 && single !== undefined) {
+      throw new InputError(
+        `--${single} fits one deploy form of ${model.name}; say which with --form ${forms.join(' or ')}`,
+      );
+    }
+    jobs.push(...forms.map((name): Job => ({ model, form: name, engines, tiers, options })));
+    const shapes = [...weightShapesByKey(reference).values()];
+    largest = Math.max(
+      largest,
+      shapes.reduce((sum, shape) => sum + elements(shape), 0),
+    );
+  }
+  return { jobs, largest };
+}
+
+/** One after another here, or side by side in processes of their own where there are several jobs and cores. */
+async function* runAll(jobs: readonly Job[], largest: number): AsyncGenerator<ModelReport> {
+  const [{ jobRunner, processesFor }, { progressLine }] = await Promise.all([
+    import('./verify-job.ts'),
+    import('./progress-line.ts'),
+  ]);
+  const line = await progressLine();
+  const processes = processesFor(jobs.length, largest);
+  const shares = jobs.map(() => 0);
+  const taskOf = ({ model, form, engines }: Job) =>
+    `verify ${model.name}, ${form}${engines.length === 0 ? '' : `, on ${engines.join(', ')}`}`;
+  try {
+    if (processes === 1) {
+      const runJob = jobRunner();
+      for (const job of jobs) {
+        const progress: Tell['progress'] = (done, total, what) => line.show({ task: taskOf(job), done, total, what });
+        const report = await runJob(job, { progress, note });
+        line.clear();
+        yield report;
+      }
+      return;
+    }
+    const { runJobs } = await import('./verify-pool.ts');
+    const task = `verify ${jobs.length} forms in ${processes} processes`;
+    const tell = (index: number): Tell => ({
+      note,
+      progress: (done, total, what) => {
+        shares[index] = done / total;
+        const { model, form } = jobs[index]!;
+        const finished = shares.reduce((sum, share) => sum + share, 0);
+        line.show({ task, done: finished, total: jobs.length, what: `${model.name}, ${form}, ${what}` });
+      },
+    });
+    for await (const report of runJobs(jobs, processes, tell)) {
+      line.clear();
+      yield report;
+    }
+  } finally {
+    line.clear();
   }
 }
 
@@ -90,65 +141,21 @@ async function chosenTiers(names: readonly string[]): Promise<readonly Tier[]> {
 const SLOW_ENGINE_MODELS = 2;
 const SLOW_ENGINE = 'cpu';
 
-function withoutSlow(engines: readonly Engine[]): readonly Engine[] {
-  note(`${SLOW_ENGINE} is left out: it takes minutes for so many networks; --engine ${SLOW_ENGINE} asks for it`);
-  return engines.filter(({ info }) => info.name !== SLOW_ENGINE);
-}
-
-/** Each deploy form of the network against its train form, one after another. */
-async function* verifyModel(
-  model: Model,
-  engines: readonly Engine[],
+/** Names of the engines that are here and asked for; none where no tier runs on one. */
+async function chosenEngines(
+  { engine, threads, tier }: Options,
   tiers: readonly Tier[] | undefined,
-  options: Options,
-): AsyncGenerator<ModelReport> {
-  const [{ verify }, { fuseTo }, { buildMiniature }, { randomInput }, subject, { progressLine }] = await Promise.all([
-    import('../verify/verify.ts'),
-    import('../fused/forms.ts'),
-    import('../reference/config.ts'),
-    import('../weights/random.ts'),
-    import('./subject.ts'),
-    import('./progress-line.ts'),
-  ]);
-  const { reference, weights, input, seed } = await subject.loadSubject(model, options);
-  const forms = subject.chosenForms(reference, options.form);
-  const single = (['deploy', 'region'] as const).find((name) => options[name] !== undefined);
-  if (forms.length > 1 && single !== undefined) {
-    const names = forms.map(({ name }) => name).join(' or ');
-    throw new InputError(`--${single} fits one deploy form of ${model.name}; say which with --form ${names}`);
+  models: number,
+): Promise<readonly string[]> {
+  if (tiers !== undefined && !tiers.some((name) => ON_ENGINES.includes(name))) {
+    if (engine === undefined) return [];
+    throw new InputError(`--engine with --tier ${tier?.join(',')}: none of these tiers runs on an engine`);
   }
-  for (const form of forms) {
-    const started = performance.now();
-    const on = engines.length === 0 ? '' : `, on ${engines.map(({ info }) => info.name).join(', ')}`;
-    const task = `verify ${model.name}, ${form.name}${on}`;
-    const fusion = fuseTo(form, reference);
-    const stored =
-      options.deploy === undefined
-        ? {}
-        : { deployWeights: await subject.loadDeployWeights(fusion, options.deploy, note) };
-    const line = await progressLine();
-    try {
-      const { logits: _, ...verification } = await verify({
-        fusion,
-        form: form.name,
-        weights,
-        input: toFloat32(input),
-        engines,
-        miniature: fuseTo(form, buildMiniature(model.config)),
-        seed,
-        ...(tiers === undefined ? {} : { tiers }),
-        probe: (shape, name) => randomInput(shape, seed, name),
-        onProgress: (done, total, what) => line.show({ task, done, total, what }),
-        ...stored,
-        ...(options.region === undefined ? {} : { only: options.region }),
-      });
-      const seconds = (performance.now() - started) / 1000;
-      const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
-      yield { ...verification, seconds, peakMemoryBytes, seed, input: input.shape };
-    } finally {
-      line.clear();
-    }
-  }
+  const { openEngines } = await import('./subject.ts');
+  const names = (await openEngines(engine, { ...(threads && { threads }) }, note)).map(({ info }) => info.name);
+  if (engine !== undefined || models <= SLOW_ENGINE_MODELS) return names;
+  note(`${SLOW_ENGINE} is left out: it takes minutes for so many networks; --engine ${SLOW_ENGINE} asks for it`);
+  return names.filter((name) => name !== SLOW_ENGINE);
 }
 
 async function printReport(report: ModelReport, options: Options): Promise<void> {

@@ -306,6 +306,10 @@ export function fuseIn<T>(fusion: Fusion, field: Field<T>, given: (key: string) 
 
 function copyOf<T>(values: Values<T>, field: Field<T>): OwnValues<T> {
   const copy = field.array(values.length);
+  if (copy instanceof Float64Array && (values instanceof Float32Array || values instanceof Float64Array)) {
+    copy.set(values);
+    return copy;
+  }
   for (let i = 0; i < copy.length; i++) copy[i] = values[i]!;
   return copy;
 }

@@ -110,10 +110,9 @@ class Scratch {
   #values = new Float64Array(0);
   #rows = new Int32Array(0);
 
-  /** Zeros. */
+  /** Holds anything: every element is to be written. */
   values(length: number): Float64Array {
     if (this.#values.length < length) this.#values = new Float64Array(length);
-    else this.#values.fill(0, 0, length);
     return this.#values.subarray(0, length);
   }
 
@@ -132,12 +131,28 @@ interface WeightBlock {
   readonly absolute: boolean;
 }
 
-/** y [outs, probes], from `to` on, gains weight times entry. */
-function accumulate(y: Float64Array, to: number, probes: number, entries: Entries, block: WeightBlock): void {
-  const { weight, first, stride, outs, absolute } = block;
+/** y [outs, probes], from `to` on, gains weight times entry; where it is `fresh` it holds anything, which counts as zero. */
+function accumulate(
+  y: Float64Array,
+  to: number,
+  probes: number,
+  entries: Entries,
+  { weight, first, stride, outs, absolute }: WeightBlock,
+  fresh: boolean,
+): void {
   const { value, probe, offset, count } = entries;
-  if (!absolute && entries.isRun) {
-    // One-hot probes side by side, the usual case: the same sums, with nothing to look up.
+  const isRun = !absolute && entries.isRun;
+  if (isRun && fresh && count === probes) {
+    // One-hot probes side by side, the usual case: the same sums, with nothing to look up or to add to.
+    for (let out = 0; out < outs; out++) {
+      const from = first + out * stride + offset[0]!;
+      const target = to + out * probes;
+      for (let entry = 0; entry < count; entry++) y[target + entry] = weight[from + entry]!;
+    }
+    return;
+  }
+  if (fresh) y.fill(0, to, to + outs * probes);
+  if (isRun) {
     for (let out = 0; out < outs; out++) {
       const from = first + out * stride + offset[0]!;
       const target = to + out * probes + probe[0]!;
@@ -280,10 +295,11 @@ function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = fa
         for (let tapColumn = 0; tapColumn < kw; tapColumn++) {
           const outColumn = columnTargets[column * kw + tapColumn]!;
           if (outColumn < 0) continue;
+          const { count } = places;
           const place = places.of(map * outArea + outRow * outWidth + outColumn);
           const first = (map % op.groups) * outGroup * inGroup * kh * kw + tapRow * kw + tapColumn;
           const block = { weight: kernel, first, stride: inGroup * kh * kw, outs: outGroup, absolute };
-          accumulate(y, place * outGroup * probes, probes, entries, block);
+          accumulate(y, place * outGroup * probes, probes, entries, block, places.count > count);
         }
       }
     });
@@ -320,7 +336,9 @@ function connected(
     const y = scratch.values(Math.min(cells, x.rows.length) * outs * probes);
     const terms = forEachCell(x, cellOf, offsetOf, (cell, entries) => {
       const block = { weight: kernel, first: (cell % sets) * outs * ins, stride: ins, outs, absolute };
-      accumulate(y, places.of(cell) * outs * probes, probes, entries, block);
+      const { count } = places;
+      const place = places.of(cell);
+      accumulate(y, place * outs * probes, probes, entries, block, places.count > count);
     });
     const rows = scratch.rows(places.count * outs);
     for (let place = 0; place < places.count; place++) {
@@ -373,7 +391,7 @@ function add(inputs: readonly Columns[], shape: Shape, places: Places, scratch: 
   const operations = Math.max(...inputs.map((input) => input.operations)) + inputs.length - 1;
   const { probes } = inputs[0]!;
   const total = inputs.reduce((sum, input) => sum + input.rows.length, 0);
-  const values = scratch.values(Math.min(total, elements(shape)) * probes);
+  const values = scratch.values(Math.min(total, elements(shape)) * probes).fill(0);
   // The rows stand as those of the fullest term do, so that a deploy node's columns stand alike.
   const fullest = inputs.reduce((a, b) => (b.rows.length > a.rows.length ? b : a));
   for (const row of fullest.rows) places.of(row);
@@ -395,7 +413,7 @@ function globalAvgPool(node: Node<'globalAvgPool'>, [mapShape]: readonly Shape[]
   const scratch = new Scratch();
   return ([x]) => {
     const { probes, rows } = x!;
-    const sums = scratch.values(Math.min(rows.length, elements(node.shape)) * probes);
+    const sums = scratch.values(Math.min(rows.length, elements(node.shape)) * probes).fill(0);
     const terms = forEachCell(
       x!,
       (row) => Math.floor(row / area),

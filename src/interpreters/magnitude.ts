@@ -135,6 +135,11 @@ export async function magnitude(
     return value;
   };
   const plusFloor = (tensor: Float64): Float64 => addConstant(tensor, floor);
+  /** Magnitudes of a bias [length] that carry the floor of their sum, too. */
+  const withFloor = (bias: Tensor | undefined, length: number): Float64 => ({
+    shape: [length],
+    data: Float64Array.from({ length }, (_, i) => (bias === undefined ? 0 : Math.abs(bias.data[i]!) + floor) + floor),
+  });
   /** S of a non-linear op: its own, plus what its input's error grows to. An exact input has no error to grow. */
   const nonLinear = (node: Node, { shape, data }: Float64, slope: number, own: (value: number) => number): Float64 => {
     const [input] = node.inputs;
@@ -151,9 +156,13 @@ export async function magnitude(
     },
     conv2d: async ({ op, shape }, { inputs: [x], weight, bias }) => {
       const kernel = absolute(weight('weight'));
-      const y = await conv2dFast({ op, x: x!, weight: kernel, bias: bias && absolute(bias), shape }, matmul, arrays);
+      const y = await conv2dFast(
+        { op, x: x!, weight: kernel, bias: withFloor(bias, shape[1]!), shape },
+        matmul,
+        arrays,
+      );
       arrays.release(kernel.data);
-      return plusFloor(y);
+      return y;
     },
     batchNorm: (node, { inputs: [x], weight, bias }) => {
       const gamma = weight('weight').data;
@@ -170,11 +179,11 @@ export async function magnitude(
     },
     linear: (_node, { inputs: [x], weight, bias }) => {
       const matrix = absolute(weight('weight'));
-      const y = linear(x!, matrix, bias && absolute(bias), arrays);
+      const y = linear(x!, matrix, withFloor(bias, matrix.shape[0]!), arrays);
       arrays.release(matrix.data);
-      return plusFloor(y);
+      return y;
     },
-    add: (_node, { inputs }) => plusFloor(sum(inputs, arrays)),
+    add: (_node, { inputs }) => sum(inputs, arrays, floor),
     mul: (_node, { inputs: [x, gate] }) => plusFloor(gateProduct(x!, gate!, arrays)),
     scale: ({ op }, { inputs: [x] }) => map(x!, (value) => value * Math.abs(op.factor) + floor, arrays),
     relu: (_node, { inputs: [x] }) => x!,
@@ -187,9 +196,9 @@ export async function magnitude(
     departition: (node, { inputs: [x] }) => departition(x!, windowsOfParts(node, x!.shape), node.shape, arrays),
     setLinear: async (_node, { inputs: [x], weight, bias }) => {
       const matrix = absolute(weight('weight'));
-      const y = await setLinearFast(x!, matrix, bias && absolute(bias), matmul, arrays);
+      const y = await setLinearFast(x!, matrix, withFloor(bias, matrix.shape[0]!), matmul, arrays);
       arrays.release(matrix.data);
-      return plusFloor(y);
+      return y;
     },
     windowLinear: async (node, { inputs: [x], weight }) => {
       const windows = windowsOfMap(node, x!.shape);

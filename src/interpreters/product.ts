@@ -143,6 +143,9 @@ export interface OpenedMatMul {
   readonly matmul: MatMul;
 }
 
+/** Says how many threads products may take, where several processes share the cores. */
+export const MATMUL_THREADS = 'FUSEPROOF_MATMUL_THREADS';
+
 async function open(): Promise<OpenedMatMul> {
   let runtime: Runtime;
   try {
@@ -150,7 +153,7 @@ async function open(): Promise<OpenedMatMul> {
   } catch {
     return { name: 'plain JavaScript', matmul: blockedMatMul };
   }
-  const threads = availableParallelism();
+  const threads = Number(process.env[MATMUL_THREADS] ?? availableParallelism());
   const name = `ONNX Runtime ${runtime.env.versions.node ?? ''}, float64 MatMul, ${threads} threads`;
   return { name, matmul: await openRuntimeMatMul(runtime, threads) };
 }
@@ -158,8 +161,8 @@ async function open(): Promise<OpenedMatMul> {
 let opened: Promise<OpenedMatMul> | undefined;
 
 /**
- * The fastest float64 product here, opened once in the process: ONNX Runtime's on all cores, or, where
- * onnxruntime-node does not load, {@link blockedMatMul}.
+ * The fastest float64 product here, opened once in the process: ONNX Runtime's on all cores or as many threads as
+ * {@link MATMUL_THREADS} says, or, where onnxruntime-node does not load, {@link blockedMatMul}.
  */
 export function openMatMul(): Promise<OpenedMatMul> {
   opened ??= open();

@@ -167,8 +167,7 @@ describe('by definition, in fractions', () => {
     const given = new Map([['x0', maps]]);
     const linear = evaluateRational(builder.build(mixed), new Map([['op.weight', weights.weight]]), given, field);
     // Rows of the partition are (image, window, channel): every other one is of channel 1.
-    const constants = linear.data;
-    const scaled = Array.from(constants, (value, i) => {
+    const scaled = Array.from(linear.data, (value, i) => {
       const [channel, pixel] = [Math.floor(i / 2) % 2, i % 2];
       const [scale, shift] = [weights.scale.data[channel]!, weights.shift.data[channel]!];
       return value.mul(scale).add(shift.mul(weights.row_sum.data[pixel]!)).add(weights.bias.data[pixel]!);

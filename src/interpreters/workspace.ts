@@ -18,7 +18,7 @@ export const NEW_ARRAYS: Arrays = {
 export function widen(data: FloatArray, arrays: Arrays): Float64Array {
   if (data instanceof Float64Array) return data;
   const wide = arrays.take(data.length);
-  for (let i = 0; i < wide.length; i++) wide[i] = data[i]!;
+  wide.set(data);
   return wide;
 }
 

@@ -207,15 +207,16 @@ export function buildRepVit(config: RepVitConfig, size: InputSize, name = 'repvi
   return layers.builder.build(layers.head('head', x));
 }
 
-/** Widths of the miniature's stages, and the largest map of its first: every kernel up to 7x7 reads pixels at each tap. */
-const MINIATURE = { widths: [4, 5], height: 5, width: 6 } as const;
+/** The miniature's limits; height and width are of its first stage's map, on which every kernel up to 9x9 uses each tap. */
+const MINIATURE = { widths: [4, 5], mlp_ratio: 4, height: 5, width: 6 } as const;
 
 /**
  * A stem, one stage, and where there are several a downsampling and a second one; each with blocks with and without SE
  * where the network has them.
  */
 function miniature(config: RepVitConfig): Miniature<RepVitConfig> {
-  const { embed_dim, depth, mlp_ratio, kernel_size } = config;
+  const { embed_dim, depth, kernel_size } = config;
+  const mlp_ratio = Math.min(MINIATURE.mlp_ratio, config.mlp_ratio);
   const widths = embed_dim.slice(0, 2).map((width, stage) => {
     let small = Math.min(width, MINIATURE.widths[stage]!);
     while (small < width && !Number.isInteger(small * mlp_ratio)) small++;
@@ -227,6 +228,7 @@ function miniature(config: RepVitConfig): Miniature<RepVitConfig> {
     in_chans: Math.min(2, config.in_chans),
     embed_dim: widths,
     depth: embed_dim.length === 1 ? [deepest(depth)] : [deepest(depth.slice(0, 1)), deepest(depth.slice(1))],
+    mlp_ratio,
     num_classes: Math.min(3, config.num_classes),
   };
   // The stem makes one pixel of four.

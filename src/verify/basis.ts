@@ -247,10 +247,11 @@ type Probe = Pick<Columns, 'rows' | 'values' | 'probes'>;
 function ones(count: number, each: number, element: (probe: number, i: number) => number): Probe {
   const rows = new Int32Array(count * each);
   const values = new Float64Array(rows.length * count);
-  for (let probe = 0; probe < count; probe++) {
-    for (let i = 0; i < each; i++) {
-      rows[probe * each + i] = element(probe, i);
-      values[(probe * each + i) * count + probe] = 1;
+  // Probe by probe within an element, so that those that meet the same weights stand together.
+  for (let i = 0; i < each; i++) {
+    for (let probe = 0; probe < count; probe++) {
+      rows[i * count + probe] = element(probe, i);
+      values[(i * count + probe) * count + probe] = 1;
     }
   }
   return { rows, values, probes: count };
@@ -635,16 +636,24 @@ interface Details {
   tap?: (row: number, probe: number) => Tap | undefined;
 }
 
-const isSame = (a: Int32Array, b: Int32Array): boolean => a.length === b.length && a.every((row, i) => row === b[i]);
+function isSame(a: Int32Array, b: Int32Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
 
 /** The values of the given rows; of one that there is not, zeros. */
 function onRows(x: Columns, rows: Int32Array): Float64Array {
   if (isSame(x.rows, rows)) return x.values;
-  const place = new Map([...x.rows].map((row, i) => [row, i]));
-  const values = new Float64Array(rows.length * x.probes);
+  const { probes } = x;
+  const place = new Int32Array(elements(x.shape)).fill(-1);
+  x.rows.forEach((row, i) => {
+    place[row] = i;
+  });
+  const values = new Float64Array(rows.length * probes);
   rows.forEach((row, i) => {
-    const from = place.get(row);
-    if (from !== undefined) values.set(x.values.subarray(from * x.probes, (from + 1) * x.probes), i * x.probes);
+    const from = place[row]! * probes;
+    if (from >= 0) values.set(x.values.subarray(from, from + probes), i * probes);
   });
   return values;
 }

@@ -52,6 +52,8 @@ interface Criterion {
   readonly bound: (index: number) => number;
   readonly judge: (actual: number, expected: number, bound: number) => Judgement;
   readonly unit: (expected: number, bound: number) => number;
+  /** The first index from `from` on that may fail, or have a ratio above `least`: a tight loop over those that do not. */
+  readonly next: (from: number, least: number) => number;
 }
 
 /** |actual - expected| in units; 0 for equal numbers, infinite where no number can be said. */
@@ -70,7 +72,7 @@ function compareBy(actual: FloatArray, expected: FloatArray, criterion: Criterio
   let failures = 0;
   let undecided = 0;
   let least = Number.NEGATIVE_INFINITY;
-  for (let index = 0; index < expected.length; index++) {
+  for (let index = criterion.next(0, least); index < expected.length; index = criterion.next(index + 1, least)) {
     const e = expected[index]!;
     const a = actual[index]!;
     const bound = criterion.bound(index);
@@ -85,9 +87,9 @@ function compareBy(actual: FloatArray, expected: FloatArray, criterion: Criterio
     if (failures > 0 && judgement !== 'beyond') continue;
     const distance = ratioOf(a, e, criterion.unit(e, bound));
     const ratio = judgement === 'beyond' ? Math.max(1, distance) : distance;
-    if (worst.length < WORST_SHOWN || ratio > least) {
+    if (worst.length < WORST_SHOWN || ratio > worst[WORST_SHOWN - 1]!.ratio) {
       remember(worst, { index, expected: e, actual: a, bound, ratio });
-      least = worst[WORST_SHOWN - 1]?.ratio ?? Number.NEGATIVE_INFINITY;
+      least = Math.min(1, worst[WORST_SHOWN - 1]?.ratio ?? Number.NEGATIVE_INFINITY);
     }
   }
   return {
@@ -112,7 +114,22 @@ function verdictOf(compared: number, failures: number, undecided: number): Verdi
  */
 export function compare(actual: FloatArray, expected: FloatArray, bound: Float64Array): Comparison {
   if (bound.length !== expected.length) throw new Error(`${bound.length} bounds for ${expected.length} elements`);
-  return compareBy(actual, expected, { bound: (index) => bound[index]!, judge, unit: (_expected, allowed) => allowed });
+  const next = (from: number, least: number): number => {
+    let index = from;
+    while (index < expected.length && isWell(actual[index]! - expected[index]!, bound[index]!, least)) index++;
+    return index;
+  };
+  return compareBy(actual, expected, {
+    bound: (index) => bound[index]!,
+    judge,
+    unit: (_expected, allowed) => allowed,
+    next,
+  });
+}
+
+/** Within a finite bound, by a ratio of at most `least`. */
+function isWell(difference: number, bound: number, least: number): boolean {
+  return Math.abs(difference) <= least * bound && bound < Number.POSITIVE_INFINITY;
 }
 
 /** Distance from a float32 number to the next larger one: one unit in the last place. */
@@ -126,9 +143,16 @@ export function unitInLastPlace(value: number): number {
  * float32's units in the last place.
  */
 export function compareBits(actual: FloatArray, expected: FloatArray): Comparison {
+  const isSame = (a: number, e: number) => a === e && (a !== 0 || Object.is(a, e));
+  const next = (from: number): number => {
+    let index = from;
+    while (index < expected.length && isSame(actual[index]!, expected[index]!)) index++;
+    return index;
+  };
   return compareBy(actual, expected, {
     bound: () => 0,
-    judge: (a, e) => (Object.is(a, e) && !Number.isNaN(a) ? 'within' : 'beyond'),
+    judge: (a, e) => (isSame(a, e) ? 'within' : 'beyond'),
     unit: unitInLastPlace,
+    next,
   });
 }

@@ -36,6 +36,8 @@ export async function checkDyadic(
   engines: readonly Engine[],
   seed: number,
 ): Promise<readonly Finding[]> {
+  // Refuses a bad seed before any piece is looked at.
+  dyadicInput([1], seed, 'seed');
   const field = exactFloat32(fusion.reference);
   const dyadic = { ...fusion, reference: withDyadicEps(fusion.reference), network: withDyadicEps(fusion.network) };
   const seen = new Set<string>();

@@ -7,7 +7,8 @@ import { openFractionField } from '../fused/fractions.ts';
 import { type Fusion, fuseIn } from '../fused/fuse.ts';
 import type { Values } from '../fused/rule.ts';
 import { evaluateRational, type RationalTensor, toNumber } from '../interpreters/rational.ts';
-import { nodesByName, weightShapesByKey } from '../network/graph.ts';
+import { weightShapesByKey, withInputShapes } from '../network/graph.ts';
+import { isKind, type Network, type Node, type OpKind } from '../network/ops.ts';
 import { formatShape, type Shape, sameShape } from '../network/tensor.ts';
 import { rationalInput, rationalWeights } from '../weights/rational.ts';
 import { type Comparison, type Difference, unitInLastPlace, WORST_SHOWN } from './compare.ts';
@@ -25,23 +26,27 @@ import { type Piece, pieces } from './pieces.ts';
 export async function checkExact(fusion: Fusion, seed: number): Promise<readonly Finding[]> {
   const field = await openFractionField();
   const weights = rationalWeights(fusion.reference, seed, field.of);
-  const nodes = nodesByName(fusion.reference);
-  const input = (name: string) => rationalInput(nodes.get(name)?.shape ?? [], seed, name, field.of);
+  const inputOf = ({ name, shape }: Node) => [name, rationalInput(shape, seed, name, field.of)] as const;
+  const inputsOf = ({ nodes }: Network) => new Map(nodes.filter(({ op }) => op.kind === 'input').map(inputOf));
   const given = (key: string) => weights.get(key)!.data;
   const deployWeights = new Map<string, RationalTensor>();
 
   const comparePiece = (piece: Piece): Compared => {
     const fused = fusePiece(fusion, piece, field, given);
     for (const [key, tensor] of fused) deployWeights.set(key, tensor);
-    const inputs = new Map([...piece.reference.inputs, ...piece.inputs.values()].map((name) => [name, input(name)]));
-    const read = new Map([...piece.inputs].map(([name, source]) => [name, inputs.get(source)!]));
+    const { reference, deploy, inputs } = usingEveryTap(piece);
+    const read = inputsOf(reference);
+    // A corrupted deploy node may read what its region does not: then each form has its own values.
+    const renamed = [...inputsOf(deploy)].map(
+      ([name, own]) => [name, read.get(inputs.get(name) ?? '') ?? own] as const,
+    );
     return compareFractions(
-      evaluateRational(piece.deploy, fused, read, field),
-      evaluateRational(piece.reference, weights, inputs, field),
+      evaluateRational(deploy, fused, new Map(renamed), field),
+      evaluateRational(reference, weights, read, field),
     );
   };
   const compareNetworks = (): Compared => {
-    const inputs = new Map(fusion.reference.inputs.map((name) => [name, input(name)]));
+    const inputs = inputsOf(fusion.reference);
     return compareFractions(
       evaluateRational(fusion.network, deployWeights, inputs, field),
       evaluateRational(fusion.reference, weights, inputs, field),
@@ -112,6 +117,31 @@ export function fusePiece<T>(
   const made = new Map<string, Values<T>>();
   fuseIn({ ...fusion, steps: steps.toReversed() }, field, given, (key, _shape, values) => made.set(key, values));
   return new Map([...shapes].map(([key, shape]) => [key, { shape, data: made.get(key) ?? given(key) }]));
+}
+
+const CONVOLUTIONAL: ReadonlySet<OpKind> = new Set(['input', 'conv2d', 'batchNorm', 'add']);
+
+/** Rows or columns of the largest kernel up to which every tap is used: larger ones would take too long in fractions. */
+const LARGEST_KERNEL = 15;
+
+/** The same piece on a map that the largest of its kernels fits into, so that no tap has padding alone to read. */
+function usingEveryTap(piece: Piece): Piece {
+  const nodes = [...piece.reference.nodes, ...piece.deploy.nodes];
+  const reach = ([0, 1] as const).map((axis) =>
+    Math.max(
+      ...nodes.map((node) =>
+        isKind(node, 'conv2d') ? (node.op.kernel[axis] - 1) * node.op.dilation[axis] + node.op.stride[axis] : 1,
+      ),
+    ),
+  );
+  if (!nodes.every(({ op }) => CONVOLUTIONAL.has(op.kind)) || Math.max(...reach) > LARGEST_KERNEL) return piece;
+  const resized = (network: Network): Network => {
+    const inputs = network.nodes.filter((node) => isKind(node, 'input'));
+    const enlarged = ({ name, shape: [n = 1, c = 1, ...lengths] }: Node) =>
+      [name, [n, c, ...lengths.map((length, axis) => Math.max(length, reach[axis]!))]] as const;
+    return withInputShapes(network, new Map(inputs.map(enlarged)));
+  };
+  return { ...piece, reference: resized(piece.reference), deploy: resized(piece.deploy) };
 }
 
 /** Equal element by element, as fractions in lowest terms. Ratios are in float32's units in the last place. */

@@ -8,7 +8,7 @@ import { isKind } from '../network/ops.ts';
 import { FLOAT32, FLOAT64, gamma } from '../network/precision.ts';
 import { type Tensor, toFloat32 } from '../network/tensor.ts';
 import { checkBasis } from './basis.ts';
-import { errorBound } from './bounds.ts';
+import { type Bound, errorBound } from './bounds.ts';
 import { type Comparison, compare, compareBits, type Verdict } from './compare.ts';
 import { Evaluated, outputOf, type Values } from './evaluated.ts';
 import type { Finding, Form } from './findings.ts';
@@ -22,6 +22,7 @@ export async function checkPieces(session: Session, all: readonly Piece[], chose
   const values = new Map(fusion.reference.inputs.map((name) => [name, input]));
   const needsValues = session.wants('algebra') || session.wants('runtime');
   for (const [done, piece] of all.entries()) {
+    session.arrays.reset();
     session.onProgress?.(done, all.length, piece.name);
     const inputs = new Map(piece.reference.inputs.map((name) => [name, values.get(name)!]));
     let output: Tensor;
@@ -34,7 +35,7 @@ export async function checkPieces(session: Session, all: readonly Piece[], chose
       if (probe !== undefined) await checkPiece(session, probe.piece, probe.inputs, 'probe');
     } else {
       if (!needsValues) continue;
-      output = await outputOf(piece.reference, weights, inputs);
+      output = await outputOf(piece.reference, weights, inputs, session.arrays);
     }
     values.set(piece.reference.output, toFloat32(output));
     for (const name of piece.reference.inputs) if (lastUse.get(name) === piece) values.delete(name);
@@ -122,11 +123,11 @@ function scaledTo(own: Tensor, probe: Tensor<Float32Array>): Tensor<Float32Array
 
 /** The algebra and runtime tiers of one piece. Returns the reference's float64 output. */
 async function checkPiece(session: Session, piece: Piece, inputs: Values, input: 'own' | 'probe'): Promise<Tensor> {
-  const { ledger, weights, unrounded, stored, engines, floor } = session;
-  const reference = await Evaluated.of(piece.reference, weights, inputs);
+  const { ledger, weights, unrounded, stored, engines, floor, arrays } = session;
+  const reference = await Evaluated.of(piece.reference, weights, inputs, arrays);
   const deployInputs = new Map([...piece.inputs].map(([name, source]) => [name, inputs.get(source)!]));
   const common = { ...describe(piece), input, shape: reference.output.shape };
-  if (!reference.output.data.every(Number.isFinite)) {
+  if (!isAllFinite(reference.output.data)) {
     const comparison = undecided('inconclusive', "the oracle's own value is not finite");
     if (isFused(piece) && session.wants('algebra')) ledger.add({ ...common, tier: 'algebra', comparison });
     for (const { info } of session.wants('runtime') ? engines : []) {
@@ -142,13 +143,13 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   }
   if (isFused(piece) && session.wants('algebra')) {
     const extra = operationsOf(piece.deploy) + session.roundings.get(piece.name)!;
-    const { bound, operations } = errorBound(await reference.magnitude(floor, FLOAT64), FLOAT64, extra);
-    const actual = await outputOf(piece.deploy, unrounded, deployInputs);
+    const bound = errorBound(await reference.magnitude(floor, FLOAT64), FLOAT64, extra, arrays);
+    const actual = await outputOf(piece.deploy, unrounded, deployInputs, arrays);
     const comparison = compareWithin(actual, reference.output, bound);
-    ledger.add({ ...common, tier: 'algebra', operations, comparison });
+    ledger.add({ ...common, tier: 'algebra', operations: bound.operations, comparison });
   }
   if (!session.wants('runtime') || engines.length === 0) return reference.output;
-  const deploy = await Evaluated.of(piece.deploy, stored, deployInputs);
+  const deploy = await Evaluated.of(piece.deploy, stored, deployInputs, arrays);
   const forms: (readonly [Form, Evaluated])[] = isFused(piece)
     ? [
         ['reference', await asEngineTakes(session, piece, reference)],
@@ -158,24 +159,33 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   for (const [form, evaluated] of forms) {
     for (const engine of engines) {
       const { precision, name } = engine.info;
-      const { bound, operations } = errorBound(await evaluated.magnitude(floor, precision), precision);
+      const bound = errorBound(await evaluated.magnitude(floor, precision), precision, 0, arrays);
       const comparison = await compareRun(engine, evaluated, bound);
-      ledger.add({ ...common, tier: 'runtime', engine: name, form, operations, comparison });
+      ledger.add({ ...common, tier: 'runtime', engine: name, form, operations: bound.operations, comparison });
     }
   }
   return reference.output;
 }
 
 /** The reference on float32 weights: the same, unless the state dict holds float64 ones. */
-async function asEngineTakes({ weights, rounded }: Session, piece: Piece, reference: Evaluated): Promise<Evaluated> {
+async function asEngineTakes(
+  { weights, rounded, arrays }: Session,
+  piece: Piece,
+  reference: Evaluated,
+): Promise<Evaluated> {
   const isRounded = [...weightShapesByKey(piece.reference).keys()].some((key) => weights.get(key) !== rounded.get(key));
-  return isRounded ? Evaluated.of(piece.reference, rounded, reference.inputs) : reference;
+  return isRounded ? Evaluated.of(piece.reference, rounded, reference.inputs, arrays) : reference;
 }
 
 /** Where S may overflow there is no bound to compare with. */
-function compareWithin(actual: Tensor, expected: Tensor, bound: Float64Array): Comparison {
-  if (!bound.every(Number.isFinite)) return undecided('inconclusive', 'the values may overflow, so there is no bound');
+function compareWithin(actual: Tensor, expected: Tensor, { bound, isFinite }: Bound): Comparison {
+  if (!isFinite) return undecided('inconclusive', 'the values may overflow, so there is no bound');
   return compare(actual.data, expected.data, bound);
+}
+
+function isAllFinite(values: Float64Array): boolean {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]!)) return false;
+  return true;
 }
 
 /** A comparison that compared nothing, and why. */
@@ -183,7 +193,7 @@ function undecided(verdict: Verdict, reason: string): Comparison {
   return { verdict, compared: 0, failures: 0, worstRatio: 0, worst: [], reason };
 }
 
-async function compareRun(engine: Engine, evaluated: Evaluated, bound: Float64Array): Promise<Comparison> {
+async function compareRun(engine: Engine, evaluated: Evaluated, bound: Bound): Promise<Comparison> {
   const { network, weights, inputs, output } = evaluated;
   let loaded: LoadedNetwork | undefined;
   try {

@@ -1,5 +1,6 @@
 import type { Engine } from '../engines/engine.ts';
 import type { Fusion } from '../fused/fuse.ts';
+import type { Workspace } from '../interpreters/workspace.ts';
 import type { Shape, Tensor, Weights } from '../network/tensor.ts';
 import type { Ledger, Tier } from './findings.ts';
 
@@ -30,6 +31,8 @@ export interface VerifyRequest {
 
 /** A verification under way. */
 export interface Session extends VerifyRequest {
+  /** Hold the values of one piece at a time. */
+  readonly arrays: Workspace;
   readonly ledger: Ledger;
   readonly wants: (tier: Tier) => boolean;
   readonly unrounded: Weights;

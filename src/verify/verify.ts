@@ -1,6 +1,7 @@
 import { roundingsField } from '../fused/field.ts';
 import { type Fusion, fuseIn, fuseWeights, roundWeights } from '../fused/fuse.ts';
 import { checkStructure } from '../fused/structure.ts';
+import { Workspace } from '../interpreters/workspace.ts';
 import { InputError } from '../network/errors.ts';
 import { weightShapesByKey } from '../network/graph.ts';
 import { FLOAT64 } from '../network/precision.ts';
@@ -51,6 +52,7 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
   const unrounded = fuseWeights(fusion, weights);
   const session: Session = {
     ...request,
+    arrays: new Workspace(),
     ledger,
     wants,
     unrounded,

@@ -61,16 +61,15 @@ export function conv2dDefinition({ op, x, weight, bias, shape }: Conv2dArguments
   return { shape, data: y };
 }
 
-/** Some taps of one filter, and the maps that they read and add to. */
-interface Taps {
+/** What the maps of a depthwise convolution have in common. */
+interface Maps {
   readonly y: Float64Array;
-  /** Where the map of outputs starts, and its size. */
-  readonly to: number;
-  readonly size: Pair;
-  readonly stride: Pair;
-  /** A map with its padding around it, so that no tap falls outside. */
+  readonly height: number;
+  readonly width: number;
+  readonly strideRow: number;
+  readonly strideColumn: number;
+  /** Maps with their padding around them, so that no tap falls outside. */
   readonly x: Float64Array;
-  readonly from: number;
   /** Elements of x from one row to the next. */
   readonly pitch: number;
   readonly weight: FloatArray;
@@ -78,15 +77,16 @@ interface Taps {
   readonly offsets: Int32Array;
 }
 
-function addTap({ y, to, size: [height, width], stride, x, from, pitch, weight, offsets }: Taps, tap: number): void {
-  const step = stride[1];
-  const w = weight[tap]!;
+/** Adds a tap to the map of outputs at y[to]; its filter is at weight[filter], the map that it reads at x[from]. */
+function addTap(maps: Maps, to: number, from: number, filter: number, tap: number): void {
+  const { y, height, width, strideRow, strideColumn, x, pitch, weight, offsets } = maps;
+  const w = weight[filter + tap]!;
   for (let row = 0; row < height; row++) {
-    let p = from + row * stride[0] * pitch + offsets[tap]!;
+    let p = from + row * strideRow * pitch + offsets[tap]!;
     const end = to + (row + 1) * width;
     for (let i = end - width; i < end; i++) {
       y[i]! += w * x[p]!;
-      p += step;
+      p += strideColumn;
     }
   }
 }
@@ -94,49 +94,55 @@ function addTap({ y, to, size: [height, width], stride, x, from, pitch, weight, 
 /** Taps of a 3x3 kernel: so many are added in one pass over the outputs. */
 const NINE = 9;
 
-/** Taps `tap` to `tap + 8`, written out: as a loop over them it takes three times as long. */
-function addNineTaps(taps: Taps, tap: number): void {
-  const { y, to, size, stride, x, from, pitch, weight, offsets } = taps;
-  const [height, width] = size;
-  const step = stride[1];
-  const w0 = weight[tap]!;
-  const w1 = weight[tap + 1]!;
-  const w2 = weight[tap + 2]!;
-  const w3 = weight[tap + 3]!;
-  const w4 = weight[tap + 4]!;
-  const w5 = weight[tap + 5]!;
-  const w6 = weight[tap + 6]!;
-  const w7 = weight[tap + 7]!;
-  const w8 = weight[tap + 8]!;
+/** Adds taps `tap` to `tap + 8`, written out: a loop over them takes twice as long. */
+function addNineTaps(maps: Maps, to: number, from: number, filter: number, tap: number): void {
+  const { y, height, width, strideRow, strideColumn, x, pitch, weight, offsets } = maps;
+  const first = filter + tap;
+  const w0 = weight[first]!;
+  const w1 = weight[first + 1]!;
+  const w2 = weight[first + 2]!;
+  const w3 = weight[first + 3]!;
+  const w4 = weight[first + 4]!;
+  const w5 = weight[first + 5]!;
+  const w6 = weight[first + 6]!;
+  const w7 = weight[first + 7]!;
+  const w8 = weight[first + 8]!;
+  const o0 = offsets[tap]!;
+  const o1 = offsets[tap + 1]!;
+  const o2 = offsets[tap + 2]!;
+  const o3 = offsets[tap + 3]!;
+  const o4 = offsets[tap + 4]!;
+  const o5 = offsets[tap + 5]!;
+  const o6 = offsets[tap + 6]!;
+  const o7 = offsets[tap + 7]!;
+  const o8 = offsets[tap + 8]!;
   for (let row = 0; row < height; row++) {
-    const start = from + row * stride[0] * pitch;
-    let p0 = start + offsets[tap]!;
-    let p1 = start + offsets[tap + 1]!;
-    let p2 = start + offsets[tap + 2]!;
-    let p3 = start + offsets[tap + 3]!;
-    let p4 = start + offsets[tap + 4]!;
-    let p5 = start + offsets[tap + 5]!;
-    let p6 = start + offsets[tap + 6]!;
-    let p7 = start + offsets[tap + 7]!;
-    let p8 = start + offsets[tap + 8]!;
+    let p = from + row * strideRow * pitch;
     const end = to + (row + 1) * width;
     for (let i = end - width; i < end; i++) {
-      y[i]! +=
-        w0 * x[p0]! +
-        w1 * x[p1]! +
-        w2 * x[p2]! +
-        (w3 * x[p3]! + w4 * x[p4]! + w5 * x[p5]!) +
-        (w6 * x[p6]! + w7 * x[p7]! + w8 * x[p8]!);
-      p0 += step;
-      p1 += step;
-      p2 += step;
-      p3 += step;
-      p4 += step;
-      p5 += step;
-      p6 += step;
-      p7 += step;
-      p8 += step;
+      const top = w0 * x[p + o0]! + w1 * x[p + o1]! + w2 * x[p + o2]!;
+      const middle = w3 * x[p + o3]! + w4 * x[p + o4]! + w5 * x[p + o5]!;
+      const bottom = w6 * x[p + o6]! + w7 * x[p + o7]! + w8 * x[p + o8]!;
+      y[i]! += top + middle + bottom;
+      p += strideColumn;
     }
+  }
+}
+
+/** Copies rows of `width` elements that lie close together to where they are `pitch` apart. */
+function copyRows(
+  x: Float64Array,
+  from: number,
+  width: number,
+  rows: number,
+  y: Float64Array,
+  to: number,
+  pitch: number,
+): void {
+  for (let row = 0; row < rows; row++) {
+    const start = from + row * width;
+    const target = to + row * pitch;
+    for (let i = 0; i < width; i++) y[target + i] = x[start + i]!;
   }
 }
 
@@ -156,26 +162,19 @@ function depthwise({ op, x, weight, bias, shape }: Conv2dArguments, arrays: Arra
     { length: kh * kw },
     (_, tap) => Math.floor(tap / kw) * op.dilation[0] * pitch + (tap % kw) * op.dilation[1],
   );
-  const common = { y, size: [oh, ow] as const, stride: op.stride, x: space, pitch, offsets };
+  const [strideRow, strideColumn] = op.stride;
+  const data = weight.data;
+  const maps = { y, height: oh, width: ow, strideRow, strideColumn, x: space, pitch, weight: data, offsets };
   for (let map = 0; map < n * o; map++) {
-    const filter = map % o;
-    const from = (Math.floor(map / o) * c + Math.floor(filter / (o / c))) * h * w;
-    if (isPadded) {
-      for (let row = 0; row < h; row++) {
-        const start = from + row * w;
-        const to = (row + top) * pitch + left;
-        for (let column = 0; column < w; column++) space[to + column] = x.data[start + column]!;
-      }
-    }
-    const taps = {
-      ...common,
-      to: map * oh * ow,
-      from: isPadded ? 0 : from,
-      weight: weight.data.subarray(filter * kh * kw, (filter + 1) * kh * kw),
-    };
+    const channel = Math.floor((map % o) / (o / c));
+    const source = (Math.floor(map / o) * c + channel) * h * w;
+    if (isPadded) copyRows(x.data, source, w, h, space, top * pitch + left, pitch);
+    const to = map * oh * ow;
+    const from = isPadded ? 0 : source;
+    const filter = (map % o) * kh * kw;
     let tap = 0;
-    for (; tap + NINE <= kh * kw; tap += NINE) addNineTaps(taps, tap);
-    for (; tap < kh * kw; tap++) addTap(taps, tap);
+    for (; tap + NINE <= kh * kw; tap += NINE) addNineTaps(maps, to, from, filter, tap);
+    for (; tap < kh * kw; tap++) addTap(maps, to, from, filter, tap);
   }
   if (isPadded) arrays.release(space);
   return { shape, data: y };

@@ -59,12 +59,12 @@ export function addConstant(x: Float64, constant: number): Float64 {
   return x;
 }
 
-/** Sum of two or more tensors of one shape, left to right. */
-export function sum(tensors: readonly Float64[], arrays: Arrays = NEW_ARRAYS): Float64 {
+/** Sum of two or more tensors of one shape, left to right, and of a constant. */
+export function sum(tensors: readonly Float64[], arrays: Arrays = NEW_ARRAYS, constant = 0): Float64 {
   const [first, second, ...rest] = tensors as readonly [Float64, Float64, ...Float64[]];
   const [a, b] = [first.data, second.data];
   const data = arrays.take(a.length);
-  for (let i = 0; i < data.length; i++) data[i] = a[i]! + b[i]!;
+  for (let i = 0; i < data.length; i++) data[i] = a[i]! + b[i]! + constant;
   for (const { data: term } of rest) {
     for (let i = 0; i < data.length; i++) data[i]! += term[i]!;
   }
