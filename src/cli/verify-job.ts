@@ -16,6 +16,8 @@ export interface VerifyOptions extends SubjectOptions {
 /** One deploy form of one network, as plain data: it may be sent to another process. */
 export interface Job {
   readonly model: Model;
+  /** Of the network: how much work it is. */
+  readonly weightCount: number;
   /** Name of the deploy form. */
   readonly form: string;
   /** Names of engines that are here. */
@@ -100,8 +102,8 @@ const BYTES_PER_PROCESS = 0.4 * 2 ** 30;
 const SHARE_OF_MEMORY = 0.7;
 
 /** How many processes jobs are worth, on this machine: as many as there are cores, where memory allows. */
-export function processesFor(jobs: number, largestWeightCount: number): number {
-  const bytes = BYTES_PER_PROCESS + BYTES_PER_WEIGHT * largestWeightCount;
+export function processesFor(jobs: readonly Job[]): number {
+  const bytes = BYTES_PER_PROCESS + BYTES_PER_WEIGHT * Math.max(...jobs.map(({ weightCount }) => weightCount));
   const inMemory = Math.floor((SHARE_OF_MEMORY * totalmem()) / bytes);
-  return Math.max(1, Math.min(jobs, availableParallelism(), inMemory));
+  return Math.max(1, Math.min(jobs.length, availableParallelism(), inMemory));
 }

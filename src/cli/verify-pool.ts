@@ -29,9 +29,10 @@ export async function* runJobs(
     }),
   );
   const replies = jobs.map(deferred);
-  let next = 0;
+  // The largest first: begun last, it would keep one process busy and the others idle.
+  const queue = [...jobs.keys()].sort((a, b) => jobs[b]!.weightCount - jobs[a]!.weightCount);
   const work = async (child: ChildProcess): Promise<void> => {
-    for (let job = next++; job < jobs.length; job = next++) {
+    for (let job = queue.shift(); job !== undefined; job = queue.shift()) {
       await ask(child, jobs[job]!, tell(job)).then(replies[job]!.resolve, replies[job]!.reject);
     }
     if (child.connected) child.disconnect();

@@ -31,10 +31,10 @@ async function runVerify(options: Options): Promise<void> {
   }
   const tiers = options.tier === undefined ? undefined : await chosenTiers(options.tier);
   const engines = await chosenEngines(options, tiers, models.length);
-  const { jobs, largest } = await jobsOf(models, engines, tiers, options);
+  const jobs = await jobsOf(models, engines, tiers, options);
   const started = performance.now();
   const reports: ModelReport[] = [];
-  for await (const report of runAll(jobs, largest)) {
+  for await (const report of runAll(jobs)) {
     reports.push(report);
     if (!options.json) await printReport(report, options);
     setExitCode(exitCodeOf(report.verdict));
@@ -47,13 +47,13 @@ async function runVerify(options: Options): Promise<void> {
   }
 }
 
-/** Every form asked for of every network, and the most weights that one of the networks has. */
+/** Every form asked for of every network. */
 async function jobsOf(
   models: readonly Model[],
   engines: readonly string[],
   tiers: readonly Tier[] | undefined,
   { model: _m, engine: _e, form, tier: _t, explain: _x, json: _j, ...options }: Options,
-): Promise<{ readonly jobs: readonly Job[]; readonly largest: number }> {
+): Promise<readonly Job[]> {
   const [{ buildNetwork }, { weightShapesByKey }, { elements }, { chosenForms }] = await Promise.all([
     import('../reference/config.ts'),
     import('../network/graph.ts'),
@@ -61,7 +61,6 @@ async function jobsOf(
     import('./subject.ts'),
   ]);
   const jobs: Job[] = [];
-  let largest = 0;
   for (const model of models) {
     const size = { batch: 1, height: model.resolution, width: model.resolution };
     const reference = buildNetwork(model.config, size, model.name);
@@ -72,24 +71,20 @@ async function jobsOf(
         `--${single} fits one deploy form of ${model.name}; say which with --form ${forms.join(' or ')}`,
       );
     }
-    jobs.push(...forms.map((name): Job => ({ model, form: name, engines, tiers, options })));
-    const shapes = [...weightShapesByKey(reference).values()];
-    largest = Math.max(
-      largest,
-      shapes.reduce((sum, shape) => sum + elements(shape), 0),
-    );
+    const weightCount = [...weightShapesByKey(reference).values()].reduce((sum, shape) => sum + elements(shape), 0);
+    jobs.push(...forms.map((name): Job => ({ model, weightCount, form: name, engines, tiers, options })));
   }
-  return { jobs, largest };
+  return jobs;
 }
 
 /** One after another here, or side by side in processes of their own where there are several jobs and cores. */
-async function* runAll(jobs: readonly Job[], largest: number): AsyncGenerator<ModelReport> {
+async function* runAll(jobs: readonly Job[]): AsyncGenerator<ModelReport> {
   const [{ jobRunner, processesFor }, { progressLine }] = await Promise.all([
     import('./verify-job.ts'),
     import('./progress-line.ts'),
   ]);
   const line = await progressLine();
-  const processes = processesFor(jobs.length, largest);
+  const processes = processesFor(jobs);
   const shares = jobs.map(() => 0);
   const taskOf = ({ model, form, engines }: Job) =>
     `verify ${model.name}, ${form}${engines.length === 0 ? '' : `, on ${engines.join(', ')}`}`;

@@ -8,8 +8,8 @@ import { type Fusion, fuseIn } from '../fused/fuse.ts';
 import type { Values } from '../fused/rule.ts';
 import { evaluateRational, type RationalTensor, toNumber } from '../interpreters/rational.ts';
 import { weightShapesByKey, withInputShapes } from '../network/graph.ts';
-import { isKind, type Network, type Node, type OpKind } from '../network/ops.ts';
-import { formatShape, type Shape, sameShape } from '../network/tensor.ts';
+import { isKind, type Network, type Node, type OpKind, type OpOf } from '../network/ops.ts';
+import { elements, formatShape, type Shape, sameShape } from '../network/tensor.ts';
 import { rationalInput, rationalWeights } from '../weights/rational.ts';
 import { type Comparison, type Difference, unitInLastPlace, WORST_SHOWN } from './compare.ts';
 import type { Finding } from './findings.ts';
@@ -121,20 +121,19 @@ export function fusePiece<T>(
 
 const CONVOLUTIONAL: ReadonlySet<OpKind> = new Set(['input', 'conv2d', 'batchNorm', 'add']);
 
-/** Rows or columns of the largest kernel up to which every tap is used: larger ones would take too long in fractions. */
-const LARGEST_KERNEL = 15;
+/** Products of a channel up to which maps are enlarged: 15x15 kernels on maps of 15x15. More would take too long. */
+const MOST_PRODUCTS = 15 ** 4;
 
 /** The same piece on a map that the largest of its kernels fits into, so that no tap has padding alone to read. */
 function usingEveryTap(piece: Piece): Piece {
   const nodes = [...piece.reference.nodes, ...piece.deploy.nodes];
-  const reach = ([0, 1] as const).map((axis) =>
-    Math.max(
-      ...nodes.map((node) =>
-        isKind(node, 'conv2d') ? (node.op.kernel[axis] - 1) * node.op.dilation[axis] + node.op.stride[axis] : 1,
-      ),
-    ),
-  );
-  if (!nodes.every(({ op }) => CONVOLUTIONAL.has(op.kind)) || Math.max(...reach) > LARGEST_KERNEL) return piece;
+  if (!nodes.every(({ op }) => CONVOLUTIONAL.has(op.kind))) return piece;
+  const convolutions = nodes.filter((node) => isKind(node, 'conv2d'));
+  const largest = (length: (op: OpOf<'conv2d'>, axis: 0 | 1) => number) =>
+    ([0, 1] as const).map((axis) => Math.max(1, ...convolutions.map(({ op }) => length(op, axis)))) as [number, number];
+  const reach = largest(({ kernel, dilation, stride }, axis) => (kernel[axis] - 1) * dilation[axis] + stride[axis]);
+  const taps = largest(({ kernel }, axis) => kernel[axis]);
+  if (elements(reach) * elements(taps) > MOST_PRODUCTS) return piece;
   const resized = (network: Network): Network => {
     const inputs = network.nodes.filter((node) => isKind(node, 'input'));
     const enlarged = ({ name, shape: [n = 1, c = 1, ...lengths] }: Node) =>

@@ -1,4 +1,5 @@
 import { isKind } from '../../network/ops.ts';
+import { arrayOperations } from '../field.ts';
 import { keyOf, type Rule } from '../rule.ts';
 import { batchNormAffine } from './batch-norm.ts';
 
@@ -20,14 +21,13 @@ export const batchNormWindowLinear: Rule = {
       op: { ...last.op, affine: true },
       inputs: norm.inputs,
       weights: (field, source) => {
+        const { sum } = arrayOperations(field);
         const { factor: scale, shift } = batchNormAffine(field, norm, source);
         const weight = source.take(keyOf(last, 'weight'));
         const pixels = last.op.window[0] * last.op.window[1];
         const rowSum = field.array(weight.length / pixels);
         for (let row = 0; row < rowSum.length; row++) {
-          let total = field.of(0);
-          for (let i = row * pixels; i < (row + 1) * pixels; i++) total = field.add(total, weight[i]!);
-          rowSum[row] = total;
+          rowSum[row] = sum(field.of(0), weight, row * pixels, (row + 1) * pixels);
         }
         const bias = last.op.bias ? { bias: source.take(keyOf(last, 'bias')) } : {};
         return { weight, ...bias, scale, shift, row_sum: rowSum };

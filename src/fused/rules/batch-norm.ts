@@ -1,5 +1,5 @@
 import type { Node } from '../../network/ops.ts';
-import type { Field } from '../field.ts';
+import { arrayOperations, type Field } from '../field.ts';
 import { keyOf, type OwnValues, type Source, type Values } from '../rule.ts';
 
 /**
@@ -44,20 +44,25 @@ export function foldInputAffine<T>(
   { weight, bias, outputs, groups, taps }: LinearLayer<T>,
   { factor, shift }: { readonly factor: Values<T>; readonly shift: Values<T> },
 ): { readonly weight: OwnValues<T>; readonly bias: OwnValues<T> } {
-  const inputs = weight.length / (outputs * taps);
+  const { dot, multiply } = arrayOperations(field);
+  const row = weight.length / outputs;
   const sums = field.array(outputs);
+  const factors = perTap(field, factor, taps);
+  const shifts = perTap(field, shift, taps);
   for (let o = 0; o < outputs; o++) {
-    const first = Math.floor(o / (outputs / groups)) * inputs;
-    let total: T = bias === undefined ? field.of(0) : bias[o]!;
-    for (let i = 0; i < inputs; i++) {
-      const f = factor[first + i]!;
-      const s = shift[first + i]!;
-      for (let tap = (o * inputs + i) * taps; tap < (o * inputs + i + 1) * taps; tap++) {
-        total = field.add(total, field.mul(weight[tap]!, s));
-        weight[tap] = field.mul(weight[tap]!, f);
-      }
-    }
-    sums[o] = total;
+    const from = Math.floor(o / (outputs / groups)) * row;
+    const start = o * row;
+    const end = start + row;
+    sums[o] = dot(bias === undefined ? field.of(0) : bias[o]!, weight, start, end, shifts, from);
+    multiply(weight, weight, start, end, factors, from);
   }
   return { weight, bias: sums };
+}
+
+/** Each channel's value, once for each of its taps. */
+function perTap<T>(field: Field<T>, values: Values<T>, taps: number): Values<T> {
+  if (taps === 1) return values;
+  const repeated = field.array(values.length * taps);
+  for (let i = 0; i < repeated.length; i++) repeated[i] = values[Math.floor(i / taps)]!;
+  return repeated;
 }

@@ -1,4 +1,5 @@
 import { isKind } from '../../network/ops.ts';
+import { arrayOperations } from '../field.ts';
 import { keyOf, type Rule } from '../rule.ts';
 import { batchNormAffine } from './batch-norm.ts';
 
@@ -18,6 +19,7 @@ export const convBatchNorm: Rule = {
       op: { ...conv.op, bias: true },
       inputs: conv.inputs,
       weights: (field, source) => {
+        const { scale } = arrayOperations(field);
         const { factor, shift } = batchNormAffine(field, last, source);
         const kernel = source.read(keyOf(conv, 'weight'));
         const taps = kernel.length / factor.length;
@@ -26,7 +28,7 @@ export const convBatchNorm: Rule = {
         const convBias = conv.op.bias ? source.read(keyOf(conv, 'bias')) : undefined;
         for (let o = 0; o < factor.length; o++) {
           const f = factor[o]!;
-          for (let i = o * taps; i < (o + 1) * taps; i++) weight[i] = field.mul(kernel[i]!, f);
+          scale(weight, kernel, o * taps, (o + 1) * taps, f);
           bias[o] = convBias === undefined ? shift[o]! : field.add(field.mul(convBias[o]!, f), shift[o]!);
         }
         return { weight, bias };

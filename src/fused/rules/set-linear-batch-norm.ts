@@ -1,4 +1,5 @@
 import { isKind } from '../../network/ops.ts';
+import { arrayOperations } from '../field.ts';
 import { keyOf, type Rule } from '../rule.ts';
 import { batchNormAffine } from './batch-norm.ts';
 
@@ -18,6 +19,7 @@ export const setLinearBatchNorm: Rule = {
       op: { kind: 'setLinear', bias: true },
       inputs: fc3.inputs,
       weights: (field, source) => {
+        const { scale } = arrayOperations(field);
         const { factor, shift } = batchNormAffine(field, last, source);
         const weight = source.take(keyOf(fc3, 'weight'));
         const old = fc3.op.bias ? source.read(keyOf(fc3, 'bias')) : undefined;
@@ -26,7 +28,7 @@ export const setLinearBatchNorm: Rule = {
         for (let row = 0; row < bias.length; row++) {
           const set = Math.floor(row / pixels);
           const f = factor[set]!;
-          for (let i = row * pixels; i < (row + 1) * pixels; i++) weight[i] = field.mul(weight[i]!, f);
+          scale(weight, weight, row * pixels, (row + 1) * pixels, f);
           bias[row] = old === undefined ? shift[set]! : field.add(field.mul(old[row]!, f), shift[set]!);
         }
         return { weight, bias };
