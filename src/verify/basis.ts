@@ -500,7 +500,7 @@ class Tally {
     for (let i = 0; i < values.length; i++) {
       const value = values[i]!;
       const stored = weights[i]!;
-      if (Math.fround(value) === stored) {
+      if (Math.fround(value) === stored && Number.isFinite(stored)) {
         // Where neither has anything there is nothing to compare.
         if (stored !== 0 || value !== 0) correctly++;
         continue;
@@ -523,7 +523,8 @@ class Tally {
       return;
     }
     const error = Math.abs(actual - expected);
-    const ulp = unitInLastPlace(actual);
+    // What is no number is near to nothing.
+    const ulp = Number.isFinite(actual) ? unitInLastPlace(actual) : 0;
     const half = ulp / 2 + gamma(details.operations, FLOAT64.unitRoundoff) * sum;
     if (error <= half) {
       this.#correctly++;

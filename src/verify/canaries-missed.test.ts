@@ -33,5 +33,5 @@ test.each<Case>([
     ['NaN against NaN'],
   ],
 ])('a check that passes %s is found out', (_name, passes, survivors) => {
-  expect(runCanaries(lenient(passes)).survivors).toEqual(survivors);
+  expect(runCanaries({ bound: lenient(passes) }).survivors).toEqual(survivors);
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import type { BasisFinding } from './basis.ts';
 import { runCanaries } from './canaries.ts';
-import { compare } from './compare.ts';
+import { compare, compareBits } from './compare.ts';
 
 const passed = { verdict: 'pass', compared: 1, failures: 0, worstRatio: 0, worst: [] } as const;
 
@@ -8,13 +9,31 @@ describe('canaries', () => {
   test('none survives the comparison in use', () => {
     const { checked, survivors } = runCanaries();
     expect(survivors).toEqual([]);
-    expect(checked).toBe(8);
+    expect(checked).toBe(8 + 8 + 5);
   });
 
-  test('all survive a check that always passes', () => {
-    const { checked, survivors } = runCanaries(() => passed);
-    expect(survivors).toHaveLength(checked);
-    expect(new Set(survivors).size).toBe(checked);
+  test('all survive checks that always pass, but for the one that is right to pass', () => {
+    const { checked, survivors } = runCanaries({ bound: () => passed, bits: () => passed, basis: () => [] });
+    expect(survivors).toHaveLength(checked - 1);
+    expect(new Set(survivors).size).toBe(checked - 1);
+  });
+
+  test('a check that turns down everything is found out', () => {
+    const failed: BasisFinding = {
+      shape: [],
+      operations: 1,
+      comparison: { ...passed, verdict: 'fail', failures: 1 },
+      rounding: { correctly: 0, inFloat32: 0, worstUlps: 0.5 },
+    };
+    expect(runCanaries({ basis: () => [failed] }).survivors).toEqual(['the right weights turned down, on a basis']);
+  });
+
+  test('a check of bits that takes NaN for NaN is found out', () => {
+    const bits: typeof compareBits = (actual, expected) =>
+      actual.length > 0 && actual.length === expected.length && actual.every((a, i) => Object.is(a, expected[i]))
+        ? passed
+        : compareBits(actual, expected);
+    expect(runCanaries({ bits }).survivors).toEqual(['NaN against NaN, bit for bit']);
   });
 
   test.each<[string, typeof compare, readonly string[]]>([
@@ -47,6 +66,6 @@ describe('canaries', () => {
       ['two channels swapped'],
     ],
   ])('%s is found out', (_name, check, survivors) => {
-    expect(runCanaries(check).survivors).toEqual(survivors);
+    expect(runCanaries({ bound: check }).survivors).toEqual(survivors);
   });
 });
