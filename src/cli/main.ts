@@ -4,16 +4,17 @@ import { InputError } from '../network/errors.ts';
 import { auditCommand } from './audit.ts';
 import { benchCommand } from './bench.ts';
 import { doctorCommand } from './doctor.ts';
+import { faultsCommand } from './faults.ts';
 import { modelsCommand } from './models.ts';
 import { EXIT, note } from './output.ts';
 import { runCommand } from './run.ts';
 import { verifyCommand } from './verify.ts';
 
-const COMMANDS = [modelsCommand, verifyCommand, auditCommand, benchCommand, runCommand, doctorCommand];
+const COMMANDS = [modelsCommand, verifyCommand, faultsCommand, auditCommand, benchCommand, runCommand, doctorCommand];
 
 const EXIT_CODES = `
 Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive,
-70 a fault of fuseproof itself.`;
+4 a planted fault survived, 70 a fault of fuseproof itself.`;
 
 /** Runs the command line and returns its exit code; see {@link EXIT}. */
 export async function main(argv: readonly string[]): Promise<number> {

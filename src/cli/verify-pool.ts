@@ -23,7 +23,8 @@ export async function* runJobs(
   const children = Array.from({ length: processes }, () =>
     fork(childFile, {
       serialization: 'advanced',
-      execArgv: [],
+      // Threads of the garbage collector would wait for each other's cores.
+      execArgv: ['--single-threaded-gc'],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: { ...process.env, FUSEPROOF_MATMUL_THREADS: String(threads) },
     }),

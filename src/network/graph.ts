@@ -2,9 +2,16 @@ import type { Network, Node } from './ops.ts';
 import { inferShape, inferWeightShapes } from './shapes.ts';
 import type { Shape } from './tensor.ts';
 
-/** Nodes by name. */
+const byName = new WeakMap<Network, ReadonlyMap<string, Node>>();
+
+/** Nodes by name. Made once for each network, which never changes. */
 export function nodesByName(network: Network): ReadonlyMap<string, Node> {
-  return new Map(network.nodes.map((node) => [node.name, node]));
+  let nodes = byName.get(network);
+  if (nodes === undefined) {
+    nodes = new Map(network.nodes.map((node) => [node.name, node]));
+    byName.set(network, nodes);
+  }
+  return nodes;
 }
 
 /** Every weight key of the network with its shape, in node order. */
