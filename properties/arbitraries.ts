@@ -6,6 +6,7 @@ import { isKind, type Network, type Node, type OpKind, type OpOf, type Pair, typ
 import { elements, type Shape, type Tensor, type Weights } from '../src/network/tensor.ts';
 import { completeRepMlpNetConfig, type RepMlpNetConfig } from '../src/reference/repmlpnet.ts';
 import type { InputSize } from '../src/reference/size.ts';
+import { DYADIC_EPS } from '../src/weights/dyadic.ts';
 import { randomInput } from '../src/weights/random.ts';
 
 /**
@@ -42,11 +43,10 @@ export function values(...regimes: readonly [Regime, ...Regime[]]): fc.Arbitrary
   });
 }
 
-/** eps of the dyadic regime; its variances are 4^k - eps, which float32 holds. */
-const DYADIC_EPS = 2 ** -17;
 /** PyTorch's. */
 const DEFAULT_EPS = 1e-5;
 
+/** In the dyadic regime variances are 4^k - eps, which float32 holds. */
 export function epsOf({ regime }: Values): number {
   return regime === 'dyadic' ? DYADIC_EPS : DEFAULT_EPS;
 }

@@ -10,7 +10,7 @@ export async function checkCase(engine: Engine, { network, weights, inputs }: Co
   try {
     const actual = await loaded.run(inputs);
     const values = await evaluateFloat64(network, weights, inputs, { kernels: 'definition' });
-    const { bound } = await runtimeBound(network, weights, inputs, engine.info.precision);
+    const { bound } = await runtimeBound(network, weights, inputs, engine.info.precision!);
     return compare(actual.data, values.get(network.output)!.data, bound);
   } finally {
     await loaded.dispose();

@@ -15,7 +15,8 @@ export interface EngineInfo {
   /** The device actually used, e.g. `CPU (WebAssembly SIMD)`. */
   readonly device: string;
   readonly threads: number;
-  readonly precision: Precision;
+  /** What its arithmetic promises; undefined where it can promise nothing, so that no result of it can be judged. */
+  readonly precision: Precision | undefined;
 }
 
 /** A network whose weights have been uploaded. Running it uploads and rebuilds nothing but the input. */

@@ -137,7 +137,7 @@ describe('onnxruntime', () => {
     const { data: actual } = await runOnce(network, new Map(), inputs);
     const beyond = [...data].filter((x, index) => {
       const error = Math.abs(actual[index]! - exactly[index]!);
-      return !(error <= precision.erf * 0.5 * Math.abs(x));
+      return !(error <= precision!.erf * 0.5 * Math.abs(x));
     });
     expect(beyond).toEqual([]);
   });

@@ -17,8 +17,7 @@ export async function openFractionField(): Promise<Field<Fraction>> {
       const [numerator, denominator] = decimal(value);
       return new Fraction(numerator, denominator);
     },
-    // Many sums begin with a zero, and mathjs would reduce the result once more.
-    add: (a, b) => (a.n === 0n ? b : a.add(b)),
+    add: (a, b) => a.add(b),
     sub: (a, b) => a.sub(b),
     mul: (a, b) => a.mul(b),
     div: (a, b) => a.div(b),

@@ -15,7 +15,7 @@ import {
 } from './kernels/windows.ts';
 import { type MatMul, openMatMul } from './product.ts';
 import { type EvaluationRules, type Keep, walk } from './walk.ts';
-import { type Arrays, NEW_ARRAYS, widen } from './workspace.ts';
+import { type Arrays, Workspace, widen } from './workspace.ts';
 
 type Float64 = Tensor<Float64Array>;
 
@@ -89,7 +89,7 @@ export interface Float64Options {
   readonly kernels?: 'definition' | 'fast';
   /** Nodes whose values the result holds besides the output. */
   readonly keep?: Keep;
-  /** Holds every value, the result's too; new arrays by default. */
+  /** Hold every value, the result's too; by default arrays that only this evaluation uses. */
   readonly arrays?: Arrays;
 }
 
@@ -104,7 +104,7 @@ export async function evaluateFloat64(
   inputs: ReadonlyMap<string, Tensor>,
   options: Float64Options = {},
 ): Promise<ReadonlyMap<string, Float64>> {
-  const { kernels, keep, arrays = NEW_ARRAYS } = options;
+  const { kernels, keep, arrays = new Workspace() } = options;
   const rules = kernels === 'definition' ? definitions(arrays) : fastRules((await openMatMul()).matmul, arrays);
   const given = new Map(
     [...inputs].map(([name, { shape, data }]) => [name, { shape, data: widen(data, arrays) }] as const),

@@ -14,7 +14,7 @@ import {
 } from './kernels/windows.ts';
 import { openMatMul } from './product.ts';
 import { type EvaluationRules, walk } from './walk.ts';
-import { type Arrays, NEW_ARRAYS, widen } from './workspace.ts';
+import { type Arrays, Workspace, widen } from './workspace.ts';
 
 type Float64 = Tensor<Float64Array>;
 
@@ -38,7 +38,7 @@ export interface MagnitudeOptions {
   readonly floor: number;
   /** The largest absolute error of erf beyond rounding, over u. */
   readonly erfError: number;
-  /** Holds every value, the result's too; new arrays by default. */
+  /** Hold every value, the result's too; by default arrays that only this evaluation uses. */
   readonly arrays?: Arrays;
 }
 
@@ -119,7 +119,7 @@ export async function magnitude(
   network: Network,
   weights: Weights,
   values: ReadonlyMap<string, Tensor>,
-  { floor, erfError, arrays = NEW_ARRAYS }: MagnitudeOptions,
+  { floor, erfError, arrays = new Workspace() }: MagnitudeOptions,
 ): Promise<Magnitude> {
   const { matmul } = await openMatMul();
   const operations = operationsByName(network);

@@ -25,3 +25,6 @@ export function gamma(operations: number, unitRoundoff: number): number {
   const product = operations * unitRoundoff;
   return product < 1 ? product / (1 - product) : Number.POSITIVE_INFINITY;
 }
+
+/** Why nothing can be said of a result that was computed without a stated precision. */
+export const NO_PRECISION = 'the engine states no precision, so there is no bound';

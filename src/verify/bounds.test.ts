@@ -195,15 +195,26 @@ describe('the bound', () => {
     const magnitude = { sum: { shape: [1], data: Float64Array.of(8) }, operations: 10 };
     expect(errorBound(magnitude, FLOAT64, 5)).toEqual({
       operations: 16,
+      isBounded: true,
       bound: Float64Array.of(8 * gamma(16, 2 ** -53)),
     });
   });
 
+  test.each([
+    [[1, 2 ** 127, 3], true],
+    [[1, 2 ** 128, 3], false],
+    [[1, Number.NaN, 3], false],
+  ])('of magnitudes %j says whether every one is a finite number', (sums, isBounded) => {
+    const magnitude = { sum: { shape: [3], data: Float64Array.from(sums) }, operations: 10 };
+    expect(errorBound(magnitude, FLOAT32).isBounded).toBe(isBounded);
+    expect(errorBound(magnitude, FLOAT32).bound[1]).toBe(isBounded ? 2 ** 127 * gamma(11, 2 ** -24) : Infinity);
+  });
+
   test('is infinite where so many roundings leave no digit', () => {
     const magnitude = { sum: { shape: [1], data: Float64Array.of(8) }, operations: 2 ** 12 };
-    expect(errorBound(magnitude, { ...FLOAT32, unitRoundoff: 2 ** -11 }).bound).toEqual(
-      Float64Array.of(Number.POSITIVE_INFINITY),
-    );
+    const { bound, isBounded } = errorBound(magnitude, { ...FLOAT32, unitRoundoff: 2 ** -11 });
+    expect(bound).toEqual(Float64Array.of(Number.POSITIVE_INFINITY));
+    expect(isBounded).toBe(false);
   });
 });
 

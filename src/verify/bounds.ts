@@ -9,7 +9,7 @@ export interface Bound {
   /** Per output element: how far it may be from the exact value. */
   readonly bound: Float64Array;
   /** Whether every bound is a finite number. */
-  readonly isFinite: boolean;
+  readonly isBounded: boolean;
   /** K: rounded operations on the longest path. */
   readonly operations: number;
 }
@@ -29,16 +29,16 @@ export function errorBound(
   const factor = gamma(total, unitRoundoff);
   const sums = sum.data;
   const bound = arrays.take(sums.length);
-  let isFinite = factor < Number.POSITIVE_INFINITY;
+  let isBounded = factor < Number.POSITIVE_INFINITY;
   for (let i = 0; i < bound.length; i++) {
     const value = sums[i]!;
     if (value <= largest) bound[i] = value * factor;
     else {
       bound[i] = Number.POSITIVE_INFINITY;
-      isFinite = false;
+      isBounded = false;
     }
   }
-  return { bound, isFinite, operations: total };
+  return { bound, isBounded, operations: total };
 }
 
 export function magnitudeOptions({ underflow, erf, unitRoundoff }: Precision): MagnitudeOptions {

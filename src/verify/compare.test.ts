@@ -30,6 +30,14 @@ describe('compare', () => {
     const comparison = compare(of(0, actual), of(0, expected), of(0, bound));
     expect(comparison).toMatchObject({ verdict, compared: 2, failures: verdict === 'fail' ? 1 : 0 });
     expect(comparison.worstRatio > 1).toBe(verdict === 'fail');
+    // And behind elements that are all worth showing.
+    const [ones, halves] = [
+      [1, 1, 1, 1, 1, 1],
+      [1.5, 1.5, 1.5, 1.5, 1.5, 1.5],
+    ];
+    const later = compare(of(...halves, actual), of(...ones, expected), of(...ones, bound));
+    expect(later).toMatchObject({ verdict, compared: 7, failures: verdict === 'fail' ? 1 : 0 });
+    if (verdict === 'fail') expect(later.worst.map(({ index }) => index)).toEqual([6]);
   });
 
   test('nothing compared is no pass', () => {
@@ -78,6 +86,15 @@ describe('compare', () => {
         return { index, expected: index, actual: index + halves, bound: 2, ratio: halves / 2 };
       }),
     );
+  });
+
+  test('a worse element is told wherever it stands', () => {
+    const size = 40;
+    for (let at = 0; at < size; at++) {
+      const actual = Float64Array.from({ length: size }, (_, i) => (i === at ? 0.75 : (i % 7) / 16));
+      const { verdict, worstRatio, worst } = compare(actual, new Float64Array(size), new Float64Array(size).fill(1));
+      expect({ verdict, worstRatio, index: worst[0]?.index }).toEqual({ verdict: 'pass', worstRatio: 0.75, index: at });
+    }
   });
 
   test('fewer than five elements are all told, with their ratios', () => {

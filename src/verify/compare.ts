@@ -156,3 +156,8 @@ export function compareBits(actual: FloatArray, expected: FloatArray): Compariso
     next,
   });
 }
+
+/** A comparison that compared nothing, and why. */
+export function undecided(verdict: Verdict, reason: string): Comparison {
+  return { verdict, compared: 0, failures: 0, worstRatio: 0, worst: [], reason };
+}

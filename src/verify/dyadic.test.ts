@@ -3,6 +3,7 @@ import { type Engine, type Precision, UnsupportedOp } from '../engines/engine.ts
 import { openEngine } from '../engines/index.ts';
 import { deployForms, fuseTo } from '../fused/forms.ts';
 import { type Fusion, fuse } from '../fused/fuse.ts';
+import type { FusedWeights } from '../fused/rule.ts';
 import { evaluateFloat64 } from '../interpreters/float64.ts';
 import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
@@ -10,6 +11,7 @@ import { isKind, type Network, type Op } from '../network/ops.ts';
 import { FLOAT32 } from '../network/precision.ts';
 import { repMlpNet } from '../reference/repmlpnet.ts';
 import { repVit } from '../reference/repvit.ts';
+import { DYADIC_EPS, dyadicInput, dyadicWeights } from '../weights/dyadic.ts';
 import { checkDyadic } from './dyadic.ts';
 import type { Finding } from './findings.ts';
 
@@ -189,6 +191,33 @@ describe('inconclusive is', () => {
     expect(await reasonsOf(scaled, stub({ precision: { ...precision, unitRoundoff: 2 ** -8 } }))).toEqual([]);
   });
 
+  test('a precision that overflows on the way', async () => {
+    const small: Precision = { ...precision, largest: 4 };
+    const reasons = await reasonsOf(scaled, stub({ precision: small }));
+    expect(reasons.map(([piece, form]) => [piece, form])).toEqual([
+      ['m', 'reference'],
+      ['m', 'deploy'],
+    ]);
+    expect(reasons[0]![3]).toMatch(/^a sum may reach \d+, which is beyond 4$/);
+  });
+
+  test('a sum of all that stands behind a window', async () => {
+    const builder = new NetworkBuilder('window');
+    const normed = builder.add('prebn', { kind: 'batchNorm', eps: 1e-5 }, [builder.input('input', [1, 1, 1, 1])]);
+    const cut = builder.add('partition', { kind: 'partition', window: [1, 1], sets: 1 }, [normed]);
+    const mixed = builder.add('fc3', { kind: 'setLinear', bias: true }, [cut]);
+    const train = builder.build(builder.add('join', { kind: 'departition', channels: 1, parts: [1, 1] }, [mixed]));
+    const [gamma, beta, mean, variance, weight, bias] = [...dyadicWeights(train, 1).values()].map(
+      ({ data }) => data[0]!,
+    );
+    const x = dyadicInput([1, 1, 1, 1], 1, 'input').data[0]!;
+    const scale = gamma! / Math.sqrt(variance! + DYADIC_EPS);
+    const terms = [scale * weight! * x, (beta! - mean! * scale) * weight!, bias!];
+    const largest = terms.reduce((sum, term) => sum + Math.abs(term), 0);
+    const reasons = await reasonsOf(fuse(train), stub({ precision: { ...precision, largest: 0 } }));
+    expect(reasons.at(-1)).toEqual(['fc3', 'deploy', 'inconclusive', `a sum may reach ${largest}, which is beyond 0`]);
+  });
+
   test('a precision that underflows on the way', async () => {
     const coarse: Precision = { ...precision, underflow: 2 ** -24 };
     const reasons = await reasonsOf(scaled, stub({ precision: coarse }));
@@ -247,11 +276,37 @@ describe('what is run', () => {
     const builder = new NetworkBuilder('twice');
     const a = builder.add('a', { kind: 'relu' }, [builder.input('input', [1, 3, 20, 20])]);
     const b = builder.add('b', { kind: 'relu' }, [a]);
-    const sum = builder.add('c', { kind: 'add' }, [a, b]);
-    const own = builder.add('d', { kind: 'add' }, [sum, sum]);
-    const findings = await checkDyadic(fuse(builder.build(own)), [stub()], 1);
-    // Reading one value twice is another make than reading two.
-    expect(findings.map(({ piece }) => piece)).toEqual(['a', 'c', 'd']);
+    for (const [name, terms] of [
+      ['c', [a, b]],
+      ['d', [b, a]],
+      ['e', [b, b]],
+      ['f', [a, b, a]],
+      ['g', [a, b, b]],
+    ] as const) {
+      builder.add(name, { kind: 'add' }, terms);
+    }
+    const findings = await checkDyadic(fuse(builder.build('g')), [stub()], 1);
+    // Another wiring is another make; other names are not.
+    expect(findings.map(({ piece }) => piece)).toEqual(['a', 'c', 'e', 'f', 'g']);
+  });
+
+  test('one deploy node after another, where different regions become it', async () => {
+    const builder = new NetworkBuilder('regions');
+    const same = { ...pixel, kernel: [3, 3], padding: [1, 1], groups: 3, outChannels: 3 } as const;
+    const conv = builder.add('a.c', { kind: 'conv2d', ...same, bias: false }, [builder.input('input', [1, 3, 9, 9])]);
+    const active = builder.add('act', { kind: 'relu' }, [
+      builder.add('a.bn', { kind: 'batchNorm', eps: 1e-5 }, [conv]),
+    ]);
+    const branch = builder.add('b.c', { kind: 'conv2d', ...same, bias: true }, [active]);
+    const fusion = fuse(builder.build(builder.add('b.add', { kind: 'add' }, [branch, active])));
+    const findings = await checkDyadic(fusion, [stub()], 1);
+    expect(findings.map(row)).toEqual([
+      ['a', 'stub', 'reference', 'pass'],
+      ['a', 'stub', 'deploy', 'pass'],
+      ['act', 'stub', 'both', 'pass'],
+      ['b', 'stub', 'reference', 'pass'],
+      ['b', 'stub', 'deploy', 'pass'],
+    ]);
   });
 
   test('share-sets of few channels in windows as they are', async () => {
@@ -321,20 +376,23 @@ test('a corrupted fusion is a finding, not a crash', async () => {
   );
   const unfit = await checkDyadic({ ...scaled, network: { ...scaled.network, nodes } }, [stub()], 1);
   expect(failuresOf(unfit).map(row)).toEqual([['m', 'stub', 'deploy', 'fail']]);
-  const rounding = {
-    ...scaled,
-    steps: scaled.steps.map((step) => ({
-      ...step,
-      weights: ((field, source) => {
-        const made = step.weights(field, source);
-        made.weight![0] = field.add(made.weight![0]!, field.of(2 ** -40));
-        return made;
-      }) as typeof step.weights,
-    })),
-  };
-  const rounded = failuresOf(await checkDyadic(rounding, [stub()], 1));
-  expect(rounded.map(row)).toEqual([['m', 'stub', 'deploy', 'inconclusive']]);
-  expect(rounded[0]!.comparison.reason).toMatch(/^fusing rounds: \S+ is not exact in float32$/);
+});
+
+test.each([
+  [2 ** -40, /^fusing rounds: \S+ is not exact in float32$/],
+  [2 ** -60, /^fusing rounds: \S+ \+ \S+ is not exact in float64$/],
+])('a rule that adds %d rounds: inconclusive', async (summand, reason) => {
+  const steps = scaled.steps.map((step) => {
+    const weights: FusedWeights = (field, source) => {
+      const made = step.weights(field, source);
+      made.weight![0] = field.add(made.weight![0]!, field.of(summand));
+      return made;
+    };
+    return { ...step, weights };
+  });
+  const failures = failuresOf(await checkDyadic({ ...scaled, steps }, [stub()], 1));
+  expect(failures.map(row)).toEqual([['m', 'stub', 'deploy', 'inconclusive']]);
+  expect(failures[0]!.comparison.reason).toMatch(reason);
 });
 
 test('a seed that is none is refused', async () => {

@@ -16,10 +16,10 @@ import { evaluateFloat64 } from '../interpreters/float64.ts';
 import { type EvaluationRules, type Operands, walk } from '../interpreters/walk.ts';
 import { nodesByName, withInputShapes } from '../network/graph.ts';
 import { isKind, type Network, type Node, type OpKind } from '../network/ops.ts';
-import type { Precision } from '../network/precision.ts';
+import { NO_PRECISION, type Precision } from '../network/precision.ts';
 import { elements, type FloatArray, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
 import { DYADIC_EPS, dyadicInput, dyadicWeights } from '../weights/dyadic.ts';
-import { type Comparison, compareBits, type Verdict } from './compare.ts';
+import { type Comparison, compareBits, undecided } from './compare.ts';
 import { fusePiece } from './exact.ts';
 import type { Finding, Form } from './findings.ts';
 import { isFused, type Piece, pieces } from './pieces.ts';
@@ -96,19 +96,25 @@ class Rounded extends Error {}
  */
 function exactFloat32(reference: Network): Field<number> {
   const epsilons = new Set(reference.nodes.flatMap((node) => (isKind(node, 'batchNorm') ? [node.op.eps] : [])));
-  const exact = (value: number, isExact: boolean): number => {
-    if (!isExact || Math.fround(value) !== value) throw new Rounded(`fusing rounds: ${value} is not exact in float32`);
+  // A product of float32 numbers is exact in float64; a quotient or a root that float32 holds is it, too, as its product
+  // with the divisor, or with itself, has no more than 48 bits.
+  const held = (value: number): number => {
+    if (Math.fround(value) !== value) throw new Rounded(`fusing rounds: ${value} is not exact in float32`);
     return value;
   };
-  // The product of two float32 numbers is exact in float64; a sum is where either term is what is left without the other.
+  const sum = (a: number, b: number): number => {
+    const total = a + b;
+    if (total - a !== b || total - b !== a) throw new Rounded(`fusing rounds: ${a} + ${b} is not exact in float64`);
+    return held(total);
+  };
   return {
     name: 'exact float32',
-    of: (value) => exact(epsilons.has(value) ? DYADIC_EPS : value, true),
-    add: (a, b) => exact(a + b, a + b - a === b && a + b - b === a),
-    sub: (a, b) => exact(a - b, a - (a - b) === b && a - b + b === a),
-    mul: (a, b) => exact(a * b, true),
-    div: (a, b) => exact(a / b, Math.fround(a / b) * b === a),
-    sqrt: (a) => exact(Math.sqrt(a), Math.fround(Math.sqrt(a)) ** 2 === a),
+    of: (value) => held(epsilons.has(value) ? DYADIC_EPS : value),
+    add: sum,
+    sub: (a, b) => sum(a, -b),
+    mul: (a, b) => held(a * b),
+    div: (a, b) => held(a / b),
+    sqrt: (a) => held(Math.sqrt(a)),
     array: (length) => new Float64Array(length),
   };
 }
@@ -172,8 +178,8 @@ function gridRules(network: Network): EvaluationRules<Grid> {
     batchNorm: ({ op }, { inputs: [x], weight, bias }) => {
       const [mean, variance] = [weight('running_mean').data, weight('running_var').data];
       const channels = Array.from(weight('weight').data, (gamma, c): Grid => {
-        const root = Math.sqrt(variance[c]! + op.eps);
-        const factor = { step: isPowerOfTwo(root) ? gridOf([gamma]).step / root : 0, largest: Math.abs(gamma) / root };
+        // The quotient of two powers of two.
+        const factor = gridOf([gamma / Math.sqrt(variance[c]! + op.eps)]);
         return plus(times(plus(x!, gridOf([mean[c]!])), factor), gridOf([bias!.data[c]!]));
       });
       return channels.reduce((all, { step, largest }) => ({
@@ -255,9 +261,12 @@ async function formsOf(fusion: Fusion, piece: Piece, field: Field<number>, seed:
 }
 
 /** Why an arithmetic might round on the way; undefined where it cannot. */
-function whyRounded({ grid: { step, largest }, leastStep }: RunForm, { unitRoundoff, ...precision }: Precision) {
+function whyRounded({ grid: { step, largest }, leastStep }: RunForm, precision: Precision | undefined) {
+  if (precision === undefined) return NO_PRECISION;
+  const { unitRoundoff } = precision;
   const most = 1 / unitRoundoff;
-  if (!(largest <= step * most && largest <= precision.largest)) {
+  if (largest > precision.largest) return `a sum may reach ${largest}, which is beyond ${precision.largest}`;
+  if (!(largest <= step * most)) {
     return `a sum may reach ${largest}, which is ${largest / step} steps of ${step}; up to ${most} are sure to be exact`;
   }
   // Products of weights alone are multiples of a step that is smaller by at most the largest input's.
@@ -283,10 +292,6 @@ async function compareRun(engine: Engine, form: RunForm): Promise<Comparison> {
 /** 0 for -0. */
 function withoutSign(data: FloatArray): FloatArray {
   return data.map((value) => value + 0);
-}
-
-function undecided(verdict: Verdict, reason: string): Comparison {
-  return { verdict, compared: 0, failures: 0, worstRatio: 0, worst: [], reason };
 }
 
 /** What tells pieces apart but for their names: ops, wiring and shapes. */

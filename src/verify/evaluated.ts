@@ -1,6 +1,6 @@
 import { evaluateFloat64 } from '../interpreters/float64.ts';
 import { type Magnitude, magnitude, valuesNeeded } from '../interpreters/magnitude.ts';
-import { type Arrays, NEW_ARRAYS } from '../interpreters/workspace.ts';
+import { type Arrays, Workspace } from '../interpreters/workspace.ts';
 import type { Network } from '../network/ops.ts';
 import type { Precision } from '../network/precision.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
@@ -9,12 +9,12 @@ import { magnitudeOptions } from './bounds.ts';
 /** Float32 values by the name of the node that they are fed to. */
 export type Values = ReadonlyMap<string, Tensor<Float32Array>>;
 
-/** The network's float64 output, in one of these arrays. */
+/** The network's float64 output, in one of these arrays; by default in one that nobody else uses. */
 export async function outputOf(
   network: Network,
   weights: Weights,
   inputs: Values,
-  arrays: Arrays = NEW_ARRAYS,
+  arrays: Arrays = new Workspace(),
 ): Promise<Tensor<Float64Array>> {
   return (await evaluateFloat64(network, weights, inputs, { arrays })).get(network.output)!;
 }
@@ -43,7 +43,12 @@ export class Evaluated {
   }
 
   /** @param arrays hold its values and magnitudes */
-  static async of(network: Network, weights: Weights, inputs: Values, arrays: Arrays = NEW_ARRAYS): Promise<Evaluated> {
+  static async of(
+    network: Network,
+    weights: Weights,
+    inputs: Values,
+    arrays: Arrays = new Workspace(),
+  ): Promise<Evaluated> {
     const options = { keep: valuesNeeded(network), arrays };
     return new Evaluated(network, weights, inputs, arrays, await evaluateFloat64(network, weights, inputs, options));
   }

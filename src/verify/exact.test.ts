@@ -144,6 +144,22 @@ describe('a corrupted fusion fails, and says where', () => {
     expect(Math.abs(Math.abs(actual - expected) / unit / ratio - 1)).toBeLessThan(2 ** -20);
   });
 
+  test.each([
+    ['on a map of one pixel', { kernel: [3, 3], stride: [1, 1], padding: [1, 1] }, 1],
+    ['that a stride steps over', { kernel: [2, 2], stride: [3, 3], padding: [1, 1] }, 2],
+  ] as const)('a tap that has padding alone to read, %s', async (_where, size, side) => {
+    const builder = new NetworkBuilder('one layer');
+    const op = { kind: 'conv2d', outChannels: 1, dilation: [1, 1], groups: 1, bias: false, ...size } as const;
+    const conv = builder.add('b.c', op, [builder.input('input', [1, 1, side, side])]);
+    const network = builder.build(builder.add('b.bn', { kind: 'batchNorm', eps: 1e-5 }, [conv]));
+    const findings = await checkExact(fuse(network, [firstTap]), 1);
+    // On its own map the network cannot tell.
+    expect(findings.map(({ piece, comparison }) => [piece, comparison.verdict])).toEqual([
+      ['b', 'fail'],
+      ['one layer', 'pass'],
+    ]);
+  });
+
   test('on values that the seed decides', async () => {
     const worst = async (seed: number) =>
       failuresOf(await checkExact(fuse(twoLayers(), [firstTap]), seed))[0]!.comparison.worst;

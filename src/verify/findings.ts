@@ -129,8 +129,9 @@ export class Ledger {
 }
 
 function roundingOf(before: Rounding | undefined, found: Rounding | undefined): Pick<TierSummary, 'rounding'> {
-  if (found === undefined) return {};
-  if (before === undefined) return { rounding: found };
+  const only = found ?? before;
+  if (only === undefined) return {};
+  if (found === undefined || before === undefined) return { rounding: only };
   const worst = found.worstUlps > before.worstUlps ? found : before;
   const rounding = {
     ...worst,

@@ -5,11 +5,11 @@ import { fuseIn } from '../fused/fuse.ts';
 import { operationsOf } from '../interpreters/magnitude.ts';
 import { weightShapesByKey, withInputShapes } from '../network/graph.ts';
 import { isKind } from '../network/ops.ts';
-import { FLOAT32, FLOAT64, gamma } from '../network/precision.ts';
+import { FLOAT32, FLOAT64, gamma, NO_PRECISION } from '../network/precision.ts';
 import { type Tensor, toFloat32 } from '../network/tensor.ts';
 import { checkBasis } from './basis.ts';
 import { type Bound, errorBound } from './bounds.ts';
-import { type Comparison, compare, compareBits, type Verdict } from './compare.ts';
+import { type Comparison, compare, compareBits, undecided } from './compare.ts';
 import { Evaluated, outputOf, type Values } from './evaluated.ts';
 import type { Finding, Form } from './findings.ts';
 import { isFused, type Piece } from './pieces.ts';
@@ -59,7 +59,9 @@ function checkWeights(session: Session, piece: Piece): void {
   const { ledger, stored, unrounded } = session;
   for (const key of weightShapesByKey(piece.deploy).keys()) {
     const actual = stored.get(key)!;
-    const comparison = compareBits(actual.data, toFloat32(unrounded.get(key)!).data);
+    // Where none are given, the stored ones are the fuser's own, rounded.
+    const expected = session.deployWeights === undefined ? actual : toFloat32(unrounded.get(key)!);
+    const comparison = compareBits(actual.data, expected.data);
     const cause =
       comparison.failures > 0 && isFused(piece) ? { roundedInFloat32: isRoundedInFloat32(session, piece, key) } : {};
     ledger.add({ ...describe(piece), tier: 'weights', key, shape: actual.shape, comparison, ...cause });
@@ -159,6 +161,11 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   for (const [form, evaluated] of forms) {
     for (const engine of engines) {
       const { precision, name } = engine.info;
+      if (precision === undefined) {
+        const comparison = undecided('inconclusive', NO_PRECISION);
+        ledger.add({ ...common, tier: 'runtime', engine: name, form, comparison });
+        continue;
+      }
       const bound = errorBound(await evaluated.magnitude(floor, precision), precision, 0, arrays);
       const comparison = await compareRun(engine, evaluated, bound);
       ledger.add({ ...common, tier: 'runtime', engine: name, form, operations: bound.operations, comparison });
@@ -178,19 +185,14 @@ async function asEngineTakes(
 }
 
 /** Where S may overflow there is no bound to compare with. */
-function compareWithin(actual: Tensor, expected: Tensor, { bound, isFinite }: Bound): Comparison {
-  if (!isFinite) return undecided('inconclusive', 'the values may overflow, so there is no bound');
+function compareWithin(actual: Tensor, expected: Tensor, { bound, isBounded }: Bound): Comparison {
+  if (!isBounded) return undecided('inconclusive', 'the values may overflow, so there is no bound');
   return compare(actual.data, expected.data, bound);
 }
 
 function isAllFinite(values: Float64Array): boolean {
   for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]!)) return false;
   return true;
-}
-
-/** A comparison that compared nothing, and why. */
-function undecided(verdict: Verdict, reason: string): Comparison {
-  return { verdict, compared: 0, failures: 0, worstRatio: 0, worst: [], reason };
 }
 
 async function compareRun(engine: Engine, evaluated: Evaluated, bound: Bound): Promise<Comparison> {

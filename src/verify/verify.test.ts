@@ -481,6 +481,50 @@ describe('an engine that', () => {
   });
 });
 
+describe('an engine of another precision', () => {
+  const fusion = fuse(smallRepVit(false));
+  /** Rounds as float16 does: 11 bits. */
+  const half = (value: number) => {
+    const unit = 2 ** (Math.floor(Math.log2(Math.abs(value))) - 10);
+    return value === 0 ? 0 : Math.round(value / unit) * unit;
+  };
+  const rounding = (precision: Engine['info']['precision']): Engine => ({
+    ...wasm,
+    info: { ...wasm.info, precision },
+    async load(network, weights) {
+      const loaded = await wasm.load(network, weights);
+      return {
+        run: async (inputs) => {
+          const { shape, data } = await loaded.run(inputs);
+          return { shape, data: data.map(half) };
+        },
+        dispose: () => loaded.dispose(),
+      };
+    },
+  });
+  const runtimeOf = async (precision: Engine['info']['precision']) =>
+    verify(request(fusion, { engines: [rounding(precision)], tiers: ['runtime', 'dyadic'] }));
+
+  test('that it states is held to its own bound', async () => {
+    const result = await runtimeOf({ ...wasm.info.precision!, unitRoundoff: 2 ** -11 });
+    expect(new Set(verdicts(result, 'runtime'))).toEqual(new Set(['pass']));
+    // Nothing is sure to be exact in eleven bits.
+    expect(verdicts(result, 'dyadic')).not.toContain('fail');
+  });
+
+  test('that it does not state fails by the one that it claims', async () => {
+    expect(verdicts(await runtimeOf(wasm.info.precision), 'runtime')).toContain('fail');
+  });
+
+  test('that it cannot state is inconclusive, never a pass', async () => {
+    const result = await runtimeOf(undefined);
+    expect(result.verdict).toBe('inconclusive');
+    expect(new Set(verdicts(result, 'runtime'))).toEqual(new Set(['inconclusive']));
+    expect(new Set(verdicts(result, 'dyadic'))).toEqual(new Set(['inconclusive']));
+    expect(result.failures[0]?.comparison.reason).toBe('the engine states no precision, so there is no bound');
+  });
+});
+
 describe('a network whose oracle overflows', () => {
   test('is inconclusive in the algebra tier from there on, and no engine is blamed', async () => {
     const fusion = fuse(smallRepVit(false));

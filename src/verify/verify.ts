@@ -1,10 +1,10 @@
-import { roundingsField } from '../fused/field.ts';
-import { type Fusion, fuseIn, fuseWeights, roundWeights } from '../fused/fuse.ts';
+import type { Engine } from '../engines/engine.ts';
+import { type Fusion, fuseWeights, roundWeights } from '../fused/fuse.ts';
 import { checkStructure } from '../fused/structure.ts';
 import { Workspace } from '../interpreters/workspace.ts';
 import { InputError } from '../network/errors.ts';
 import { weightShapesByKey } from '../network/graph.ts';
-import { FLOAT64 } from '../network/precision.ts';
+import { FLOAT64, type Precision } from '../network/precision.ts';
 import { elements } from '../network/tensor.ts';
 import { magnitudeOptions } from './bounds.ts';
 import { runCanaries } from './canaries.ts';
@@ -14,6 +14,7 @@ import { Ledger, type Tier, type Verification, worstVerdict } from './findings.t
 import { checkNetworks } from './networks.ts';
 import { isFused, type Piece, pieces } from './pieces.ts';
 import { checkPieces } from './regions.ts';
+import { roundingsOf } from './roundings.ts';
 import type { Session, VerifyRequest } from './session.ts';
 
 export { type Finding, TIERS, type Tier, type TierSummary, type Verification, worstVerdict } from './findings.ts';
@@ -59,7 +60,7 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
     stored: request.deployWeights ?? roundWeights(unrounded),
     roundings: roundingsOf(fusion),
     rounded: roundWeights(weights),
-    floor: Math.max(...[FLOAT64, ...engines.map(({ info }) => info.precision)].map((p) => magnitudeOptions(p).floor)),
+    floor: Math.max(...precisionsOf(engines).map((precision) => magnitudeOptions(precision).floor)),
   };
   if (isAsOne && REGIONAL.some(wants)) await checkPieces(session, all, new Set(chosen));
   if (isAsOne && wants('dyadic') && engines.length > 0) await dyadicTier(request, ledger);
@@ -77,6 +78,11 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
     problems: ledger.problems,
     logits: network.logits,
   };
+}
+
+/** Of all arithmetics here: float64's, and those that engines state. */
+function precisionsOf(engines: readonly Engine[]): readonly Precision[] {
+  return [FLOAT64, ...engines.flatMap(({ info }) => info.precision ?? [])];
 }
 
 /** A check that lets a canary pass proves nothing, neither a pass nor a failure. */
@@ -110,28 +116,6 @@ async function dyadicTier(
 
 function weightCount({ reference }: Fusion): number {
   return [...weightShapesByKey(reference).values()].reduce((total, shape) => total + elements(shape), 0);
-}
-
-/** Per deploy node: the most roundings on the way to one of its fused weights. */
-function roundingsOf(fusion: Fusion): ReadonlyMap<string, number> {
-  const shapes = weightShapesByKey(fusion.reference);
-  const most = new Map<string, number>();
-  fuseIn(
-    fusion,
-    roundingsField,
-    (key) => new Float64Array(elements(shapes.get(key)!)),
-    (key, _shape, values) => {
-      let largest = 0;
-      for (let i = 0; i < values.length; i++) largest = Math.max(largest, values[i]!);
-      most.set(key, largest);
-    },
-  );
-  return new Map(
-    fusion.network.nodes.map(({ name, weights }) => [
-      name,
-      Math.max(0, ...Object.values(weights).map((key) => most.get(key) ?? 0)),
-    ]),
-  );
 }
 
 /** A tier that had nothing to compare is not a pass: it is put on the record. */
