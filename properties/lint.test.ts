@@ -41,7 +41,9 @@ describe('the import direction is enforced', () => {
     ['src/engines/a.ts', 'src/interpreters/b.ts', 'engines-imports'],
     ['src/engines/onnxruntime.ts', 'src/engines/tfjs-cpu.ts', 'engines-are-independent'],
     ['src/report/a.ts', 'src/engines/b.ts', 'report-imports'],
-    ['src/verify/a.ts', 'properties/b.ts', 'source-stands-alone'],
+    ['src/verify/a.ts', 'src/reference/b.ts', 'verify-imports'],
+    ['src/verify/faults/a.ts', 'src/bench/b.ts', 'faults-imports'],
+    ['src/verify/b.ts', 'properties/b.ts', 'source-stands-alone'],
   ];
 
   test('each planted import is an error by its own rule', () => {
