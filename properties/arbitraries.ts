@@ -4,8 +4,6 @@ import { NetworkBuilder } from '../src/network/builder.ts';
 import { weightShapesByKey } from '../src/network/graph.ts';
 import { isKind, type Network, type Node, type OpKind, type OpOf, type Pair, type Role } from '../src/network/ops.ts';
 import { elements, type Shape, type Tensor, type Weights } from '../src/network/tensor.ts';
-import { completeRepMlpNetConfig, type RepMlpNetConfig } from '../src/reference/repmlpnet.ts';
-import type { InputSize } from '../src/reference/size.ts';
 import { DYADIC_EPS } from '../src/weights/dyadic.ts';
 import { randomInput } from '../src/weights/random.ts';
 
@@ -443,63 +441,6 @@ export function localityNetwork({ batch, sets, window, fc3, fc3At, branches }: L
   });
   return builder.build(builder.add('m.add', { kind: 'add' }, terms.toSpliced(fc3At, 0, first)));
 }
-
-/** A small RepMLPNet and its input. */
-export interface RepMlpNetDraw {
-  readonly config: RepMlpNetConfig;
-  readonly size: InputSize;
-}
-
-/** Along one axis, of one stage: its windows' length divides its map's. */
-const lengths = fc.constantFrom(1, 2, 3);
-
-/**
- * 2 to 4 stages; oblong patches, windows and inputs; maps of one window and of several; share-sets of one channel and of
- * several; any local perceptron of 1, 3 and 5, or none.
- */
-export const repMlpNets: fc.Arbitrary<RepMlpNetDraw> = fc
-  .record({
-    stages: fc.array(
-      fc.record({
-        blocks: fc.integer({ min: 0, max: 2 }),
-        sets: fc.integer({ min: 1, max: 3 }),
-        perSet: fc.integer({ min: 1, max: 3 }),
-        /** Windows along each axis, where the map can be cut so. */
-        parts: pair(fc.constantFrom(1, 2, 4)),
-      }),
-      { minLength: 2, maxLength: 4 },
-    ),
-    last: pair(lengths),
-    patch: pair(fc.integer({ min: 1, max: 3 })),
-    batch: fc.integer({ min: 2, max: 3 }),
-    in_channels: fc.integer({ min: 1, max: 3 }),
-    num_class: fc.integer({ min: 1, max: 5 }),
-    reparam_conv_k: fc.subarray([1, 3, 5]),
-    reduce: fc.integer({ min: 1, max: 2 }),
-  })
-  .map(({ stages, last, patch, batch, in_channels, num_class, reparam_conv_k, reduce }) => {
-    const map = (stage: number, axis: 0 | 1) => last[axis] * 2 ** (stages.length - 1 - stage);
-    const window = (axis: 0 | 1) =>
-      stages.map(({ parts }, stage) => {
-        const length = map(stage, axis);
-        return length % parts[axis] === 0 ? length / parts[axis] : length;
-      });
-    const channels = stages.map(({ sets, perSet }) => sets * perSet);
-    const config = completeRepMlpNetConfig({
-      in_channels,
-      num_class,
-      patch_size: patch,
-      // A network without a unit is no RepMLPNet.
-      num_blocks: stages.map(({ blocks }, stage) => (stage === 0 ? 1 : blocks)),
-      channels,
-      hs: window(0),
-      ws: window(1),
-      sharesets_nums: stages.map(({ sets }) => sets),
-      reparam_conv_k,
-      globalperceptron_reduce: Math.min(reduce, ...channels),
-    });
-    return { config, size: { batch, height: map(0, 0) * patch[0], width: map(0, 1) * patch[1] } };
-  });
 
 /** Nodes that are no input. */
 export function operations(network: Network): readonly Node[] {

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { hodgesLehmannInterval, quadLogRatio, signedRankCritical } from '../src/bench/estimate.ts';
+import { propertyOptions, seed } from './check.ts';
 
 const hodgesLehmann = (d: readonly number[]): number => hodgesLehmannInterval(d).estimate;
 
-const SEED = 20250611;
-const parameters = { seed: SEED, numRuns: 300 };
+const RUNS = 300;
 
 /** Dyadic numbers: sums and means of a few of them are exact, so every law below holds by `===`. */
 const dyadic = fc.integer({ min: -(2 ** 20), max: 2 ** 20 }).map((n) => n / 1024);
@@ -22,7 +22,7 @@ function uniform(seed: number): () => number {
   };
 }
 
-describe(`Hodges-Lehmann estimate and interval, seed ${SEED}`, () => {
+describe(`Hodges-Lehmann estimate and interval, seed ${seed}`, () => {
   test('move with the data', () => {
     fc.assert(
       fc.property(sample, dyadic, (d, shift) => {
@@ -35,7 +35,7 @@ describe(`Hodges-Lehmann estimate and interval, seed ${SEED}`, () => {
           level: at.level,
         });
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -46,7 +46,7 @@ describe(`Hodges-Lehmann estimate and interval, seed ${SEED}`, () => {
         const swapped = hodgesLehmannInterval(d.map((value) => 0 - value));
         expect(swapped).toEqual({ estimate: 0 - at.estimate, low: 0 - at.high, high: 0 - at.low, level: at.level });
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -58,7 +58,7 @@ describe(`Hodges-Lehmann estimate and interval, seed ${SEED}`, () => {
       fc.property(shuffled, ([d, permuted]) => {
         expect(hodgesLehmannInterval(permuted)).toEqual(hodgesLehmannInterval(d));
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -68,14 +68,14 @@ describe(`Hodges-Lehmann estimate and interval, seed ${SEED}`, () => {
         const { estimate, low, high } = hodgesLehmannInterval(d);
         expect(Math.min(...d) <= low && low <= estimate && estimate <= high && high <= Math.max(...d)).toBe(true);
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
   test('cover a known ratio as often as their level says', () => {
     const draws = 4000;
     const truth = Math.log(1.3);
-    const next = uniform(SEED);
+    const next = uniform(seed);
     for (const n of [3, 8, 24]) {
       let covered = 0;
       for (let draw = 0; draw < draws; draw++) {
@@ -94,7 +94,7 @@ describe(`Hodges-Lehmann estimate and interval, seed ${SEED}`, () => {
   });
 });
 
-describe(`quadLogRatio, seed ${SEED}`, () => {
+describe(`quadLogRatio, seed ${seed}`, () => {
   const time = fc.double({ min: 1e-3, max: 1e5, noNaN: true });
 
   test('changes sign when the arms swap', () => {
@@ -102,7 +102,7 @@ describe(`quadLogRatio, seed ${SEED}`, () => {
       fc.property(time, time, time, time, (a1, a2, b1, b2) => {
         expect(quadLogRatio([b1, b2], [a1, a2])).toBe(0 - quadLogRatio([a1, a2], [b1, b2]));
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -120,12 +120,12 @@ describe(`quadLogRatio, seed ${SEED}`, () => {
         const roundings = 4 * 2 ** -48 + 3 * 2 ** -47;
         expect(Math.abs(d - (a - b) * Math.LN2)).toBeLessThan(roundings);
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 });
 
-describe(`Hodges-Lehmann on quads under drift, seed ${SEED}`, () => {
+describe(`Hodges-Lehmann on quads under drift, seed ${seed}`, () => {
   test('recovers the ratio that sequential timing misses', () => {
     const ratio = Math.log(1.2);
     const drift = 0.05;

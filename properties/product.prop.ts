@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { blockedMatMul, type MatMul, openMatMul, plainMatMul } from '../src/interpreters/product.ts';
 import { FLOAT64, gamma } from '../src/network/precision.ts';
 import { elements, type Shape, type Tensor } from '../src/network/tensor.ts';
+import { propertyOptions, seed } from './check.ts';
 
-const SEED = 20260314;
-const parameters = { seed: SEED, numRuns: 200 };
+const RUNS = 200;
 
 const size = fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 1, max: 9 }) }, fc.integer({ min: 1, max: 40 }));
 const few = fc.integer({ min: 1, max: 3 });
@@ -46,7 +46,7 @@ async function beyondBound(matmul: MatMul, a: Tensor<Float64Array>, b: Tensor<Fl
   });
 }
 
-describe(`float64 matrix products, seed ${SEED}`, () => {
+describe(`float64 matrix products, seed ${seed}`, () => {
   test('all three are equal on whole numbers', async () => {
     await fc.assert(
       fc.asyncProperty(factors(whole), async ([a, b]) => {
@@ -54,7 +54,7 @@ describe(`float64 matrix products, seed ${SEED}`, () => {
         expect(await blockedMatMul(a, b)).toEqual(expected);
         expect(await (await openMatMul()).matmul(a, b)).toEqual(expected);
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -63,7 +63,7 @@ describe(`float64 matrix products, seed ${SEED}`, () => {
       fc.asyncProperty(factors(wide), async ([a, b]) => {
         expect(await blockedMatMul(a, b)).toEqual(await plainMatMul(a, b));
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -72,7 +72,7 @@ describe(`float64 matrix products, seed ${SEED}`, () => {
       fc.asyncProperty(factors(wide), async ([a, b]) => {
         expect(await beyondBound((await openMatMul()).matmul, a, b)).toEqual([]);
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 });

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { InputError } from '../src/network/errors.ts';
 import { elements, type FloatArray, type Tensor, type Weights } from '../src/network/tensor.ts';
 import { encodeSafetensors, parseSafetensors } from '../src/weights/safetensors.ts';
+import { propertyOptions, seed } from './check.ts';
 
-const SEED = 20250612;
-const parameters = { seed: SEED, numRuns: 500 };
+const RUNS = 500;
 
 const shape = fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 4 });
 const finite = { noNaN: true, noDefaultInfinity: true };
@@ -44,14 +44,14 @@ function parsedOrRefused(bytes: Uint8Array): Weights | InputError {
   }
 }
 
-describe(`safetensors, seed ${SEED}`, () => {
+describe(`safetensors, seed ${seed}`, () => {
   test('what is encoded is parsed, bit for bit', () => {
     fc.assert(
       fc.property(weights, fc.option(fc.dictionary(fc.string(), fc.string()), { nil: undefined }), (map, metadata) => {
         const parsed = parseSafetensors(encodeSafetensors(map, metadata), 'm.safetensors');
         expect(bitsByName(parsed)).toEqual(bitsByName(map));
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -62,7 +62,7 @@ describe(`safetensors, seed ${SEED}`, () => {
         const cut = file.subarray(0, Math.floor(fraction * file.length));
         expect(parsedOrRefused(cut)).toBeInstanceOf(InputError);
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -78,7 +78,7 @@ describe(`safetensors, seed ${SEED}`, () => {
           for (const { shape: dimensions, data } of result.values()) expect(data).toHaveLength(elements(dimensions));
         }
       }),
-      { ...parameters, numRuns: 3000 },
+      propertyOptions(3000),
     );
   });
 
@@ -93,7 +93,7 @@ describe(`safetensors, seed ${SEED}`, () => {
         file.set(text, 8);
         parsedOrRefused(file);
       }),
-      { ...parameters, numRuns: 3000 },
+      propertyOptions(3000),
     );
   });
 });

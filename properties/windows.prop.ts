@@ -7,9 +7,9 @@ import type { Network, Op } from '../src/network/ops.ts';
 import { FLOAT64 } from '../src/network/precision.ts';
 import { elements, type Shape, type Tensor, type Weights } from '../src/network/tensor.ts';
 import { runtimeBound } from '../src/verify/bounds.ts';
+import { propertyOptions, seed } from './check.ts';
 
-const SEED = 20261122;
-const parameters = { seed: SEED, numRuns: 200 };
+const RUNS = 200;
 
 type Float64 = Tensor<Float64Array>;
 type Kernels = Float64Options['kernels'];
@@ -196,14 +196,14 @@ async function composed({ cut, op, x, weights }: Problem): Promise<Float64> {
   return evaluate(departition(cut), { shape: linear.shape, data });
 }
 
-describe(`windows, seed ${SEED}`, () => {
+describe(`windows, seed ${seed}`, () => {
   test('partition puts every element where its place says', async () => {
     await fc.assert(
       fc.asyncProperty(cuts, async (cut) => {
         const x = ramp(mapShape(cut));
         expect(await evaluate(partition(cut), x)).toEqual(moved(x, windowsShape(cut), cut, inMap, asWritten));
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -213,7 +213,7 @@ describe(`windows, seed ${SEED}`, () => {
         const x = ramp(windowsShape(cut));
         expect(await evaluate(departition(cut), x)).toEqual(moved(x, mapShape(cut), cut, asRead, inMap));
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -226,7 +226,7 @@ describe(`windows, seed ${SEED}`, () => {
         expect(same).toBe(cut.rows * cut.columns === 1 || cut.q === 1);
         expect([...back.data].sort((a, b) => a - b)).toEqual([...x.data]);
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -240,7 +240,7 @@ describe(`windows, seed ${SEED}`, () => {
         expect(await evaluate(partition(cut), map)).not.toEqual(slowPartition);
         expect(await evaluate(departition(cut), windows)).not.toEqual(slowDepartition);
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -250,7 +250,7 @@ describe(`windows, seed ${SEED}`, () => {
         const expected = await evaluate(op, x, weights, 'definition');
         expect(plain(await evaluate(op, x, weights, 'fast'))).toEqual(plain(expected));
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -266,7 +266,7 @@ describe(`windows, seed ${SEED}`, () => {
         );
         expect(beyond).toEqual([]);
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 
@@ -276,7 +276,7 @@ describe(`windows, seed ${SEED}`, () => {
         const actual = await evaluate(problem.op, problem.x, problem.weights, kernels);
         expect(plain(actual)).toEqual(plain(await composed(problem)));
       }),
-      parameters,
+      propertyOptions(RUNS),
     );
   });
 });

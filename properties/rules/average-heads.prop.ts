@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { fuse } from '../../src/fused/fuse.ts';
 import { averageHeads } from '../../src/fused/rules/average-heads.ts';
 import { NetworkBuilder } from '../../src/network/builder.ts';
+import { averageHeadsFaults } from '../../src/verify/faults/heads.ts';
 import { averagedHeads, heads, values } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { averageHeadsFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [averageHeads];

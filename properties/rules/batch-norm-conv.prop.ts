@@ -4,6 +4,7 @@ import { rules as allRules, fuse } from '../../src/fused/fuse.ts';
 import { batchNormConv } from '../../src/fused/rules/batch-norm-conv.ts';
 import { NetworkBuilder } from '../../src/network/builder.ts';
 import type { OpOf } from '../../src/network/ops.ts';
+import { batchNormBeforePadding, batchNormConvFaults } from '../../src/verify/faults/norms.ts';
 import {
   type ConvDraw,
   convolutions,
@@ -14,7 +15,6 @@ import {
   values,
 } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { batchNormBeforePadding, batchNormConvFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [batchNormConv];

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { fuse } from '../../src/fused/fuse.ts';
 import { batchNormLinear } from '../../src/fused/rules/batch-norm-linear.ts';
 import { NetworkBuilder } from '../../src/network/builder.ts';
+import { batchNormLinearFaults } from '../../src/verify/faults/norms.ts';
 import { epsOf, type HeadsDraw, heads, normLinear, type Values, values } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { batchNormLinearFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [batchNormLinear];

@@ -4,9 +4,9 @@ import { rules as allRules, fuse } from '../../src/fused/fuse.ts';
 import { batchNormPool } from '../../src/fused/rules/batch-norm-pool.ts';
 import { NetworkBuilder } from '../../src/network/builder.ts';
 import type { OpOf } from '../../src/network/ops.ts';
+import { batchNormPoolFaults } from '../../src/verify/faults/norms.ts';
 import { epsOf, normPool, type PoolDraw, pools, type Values, values } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { batchNormPoolFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [batchNormPool];

@@ -8,9 +8,9 @@ import { NetworkBuilder } from '../../src/network/builder.ts';
 import { weightShapesByKey } from '../../src/network/graph.ts';
 import type { Network } from '../../src/network/ops.ts';
 import { elements, type Weights } from '../../src/network/tensor.ts';
+import { batchNormWindowLinearFaults } from '../../src/verify/faults/norms.ts';
 import { epsOf, normWindows, type Values, values, type WindowsDraw, windows, windowsNorm } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { batchNormWindowLinearFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [windowLinear, batchNormWindowLinear];

@@ -7,13 +7,13 @@ import { evaluateFloat64 } from '../../src/interpreters/float64.ts';
 import { InputError } from '../../src/network/errors.ts';
 import type { Network, OpKind } from '../../src/network/ops.ts';
 import type { Tensor, Weights } from '../../src/network/tensor.ts';
+import type { FaultyRule } from '../../src/verify/faults/mistake.ts';
 import { type Tier, type TierSummary, type Verification, verify } from '../../src/verify/verify.ts';
 import { randomInput } from '../../src/weights/random.ts';
 import { inputFor, operations, type Values, weightsFor } from '../arbitraries.ts';
 import { propertyOptions } from '../check.ts';
-import type { Fault } from '../faults.ts';
 
-/** Verifies without an engine: everything but the runtime tier. */
+/** Verifies without an engine, on the weights that are drawn. */
 export function verifyAlgebra(fusion: Fusion, drawn: Values): Promise<Verification> {
   return verify({
     fusion,
@@ -21,6 +21,7 @@ export function verifyAlgebra(fusion: Fusion, drawn: Values): Promise<Verificati
     input: inputFor(fusion.reference, drawn),
     engines: [],
     probe: (shape, name) => randomInput(shape, drawn.seed, name),
+    tiers: ['structure', 'weights', 'algebra'],
   });
 }
 
@@ -100,7 +101,7 @@ const FAULT_DRAWS = 40;
  * it makes the same is drawn again.
  */
 export async function expectCaught<Draw>(
-  { rule, smallVariances = false }: Fault,
+  { rule, smallVariances = false }: FaultyRule,
   rules: readonly Rule[],
   draws: fc.Arbitrary<Draw>,
   networkOf: (draw: Draw, drawn: Values) => Network,

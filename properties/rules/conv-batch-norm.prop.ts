@@ -4,9 +4,9 @@ import { fuse } from '../../src/fused/fuse.ts';
 import { convBatchNorm } from '../../src/fused/rules/conv-batch-norm.ts';
 import { NetworkBuilder } from '../../src/network/builder.ts';
 import type { OpOf } from '../../src/network/ops.ts';
+import { convBatchNormFaults } from '../../src/verify/faults/kernels.ts';
 import { type ConvDraw, convNorm, convolutions, epsOf, type Values, values } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { convBatchNormFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [convBatchNorm];

@@ -9,6 +9,7 @@ import { NetworkBuilder } from '../../src/network/builder.ts';
 import { subnetwork, withInputShapes } from '../../src/network/graph.ts';
 import { isKind, type Network, type OpOf } from '../../src/network/ops.ts';
 import { elements, type Shape, type Tensor, type Weights } from '../../src/network/tensor.ts';
+import { localityInjectionAgain, localityInjectionFaults } from '../../src/verify/faults/windows.ts';
 import {
   epsOf,
   type LocalityDraw,
@@ -19,7 +20,6 @@ import {
   weightsFor,
 } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { localityInjectionAgain, localityInjectionFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 /** Batch norms folded by the rule itself, as locality_injection() does. */

@@ -7,8 +7,8 @@ import type { Shape } from '../../src/network/tensor.ts';
 import { buildRepMlpNet } from '../../src/reference/repmlpnet.ts';
 import { verify } from '../../src/verify/verify.ts';
 import { randomInput, randomWeights } from '../../src/weights/random.ts';
-import { type RepMlpNetDraw, repMlpNets } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
+import { type RepMlpNetDraw, repMlpNets } from '../networks.ts';
 
 const seeds = fc.nat(2 ** 32 - 1);
 

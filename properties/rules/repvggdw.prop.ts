@@ -4,9 +4,9 @@ import { fuse, rules } from '../../src/fused/fuse.ts';
 import { repVggDw } from '../../src/fused/rules/repvggdw.ts';
 import { NetworkBuilder } from '../../src/network/builder.ts';
 import type { Network, OpOf } from '../../src/network/ops.ts';
+import { repVggDwFaults } from '../../src/verify/faults/kernels.ts';
 import { epsOf, type RepVggDwDraw, repVggDwNetwork, repVggDws, type Values, values } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { repVggDwFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const networkOf = (draw: RepVggDwDraw, drawn: Values) => repVggDwNetwork(draw, epsOf(drawn));

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { fuse } from '../../src/fused/fuse.ts';
 import { setLinearBatchNorm } from '../../src/fused/rules/set-linear-batch-norm.ts';
 import { NetworkBuilder } from '../../src/network/builder.ts';
+import { setLinearBatchNormFaults } from '../../src/verify/faults/norms.ts';
 import { epsOf, setLinearNorm, type Values, values, type WindowsDraw, windows } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { setLinearBatchNormFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [setLinearBatchNorm];

@@ -4,9 +4,9 @@ import { fuse, fuseWeights } from '../../src/fused/fuse.ts';
 import { windowLinear } from '../../src/fused/rules/window-linear.ts';
 import { NetworkBuilder } from '../../src/network/builder.ts';
 import type { Pair } from '../../src/network/ops.ts';
+import { perChannelWindow, windowLinearFaults } from '../../src/verify/faults/windows.ts';
 import { type Values, values, type WindowsDraw, weightsFor, windowNetwork, windows } from '../arbitraries.ts';
 import { propertyOptions, seed } from '../check.ts';
-import { perChannelWindow, windowLinearFaults } from '../faults.ts';
 import { expectCaught, expectEqualForms, expectOneRegion, expectSameNumbers, expectUnchanged } from './check-rule.ts';
 
 const rules = [windowLinear];

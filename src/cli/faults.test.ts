@@ -47,6 +47,12 @@ describe('fuseproof faults', () => {
     await expect(run('--fault', 'geo-flp')).rejects.toThrow(/did you mean geo-flip\?/);
   });
 
+  test('refuses an unknown engine, needed or not', async () => {
+    await expect(run('--fault', 'geo-flip', '--engine', 'wasn')).rejects.toThrow(
+      /engine wasn is unknown; did you mean wasm/,
+    );
+  });
+
   test.each(['0', '1.5', '-1', 'many', '1001'])('refuses %s draws', async (draws) => {
     await expect(run('--draws', draws)).rejects.toThrow('It must be a whole number from 1 to 1000.');
   });

@@ -1,8 +1,8 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { type Engine, EngineUnavailable } from '../engines/engine.ts';
 import type { PlantedFault } from '../verify/faults/catalogue.ts';
 import type { KillMatrix } from '../verify/faults/kill-matrix.ts';
-import { collect, parseSeed } from './options.ts';
+import { collect, parseDraws, parseSeed } from './options.ts';
 import { EXIT, note, print, printJson, setExitCode } from './output.ts';
 
 interface Options {
@@ -19,8 +19,6 @@ const DEFAULT_ENGINES = ['wasm', 'onnxruntime'];
 /** On networks as small as these a second thread costs more than it does. */
 const ONE_THREAD = { threads: 1 };
 
-const MOST_DRAWS = 1000;
-
 const EXAMPLES = `
 Examples:
   fuseproof faults
@@ -30,22 +28,17 @@ Examples:
 Exit codes: 0 every fault is killed, 1 a false alarm without a fault,
 2 bad usage, 4 a fault survives.`;
 
-function parseDraws(text: string): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || value < 1 || value > MOST_DRAWS) {
-    throw new InvalidArgumentError(`It must be a whole number from 1 to ${MOST_DRAWS}.`);
-  }
-  return value;
-}
-
-/** The engines asked for; else those of the usual ones that are here. None where no fault lives in one. */
-async function openFor(faults: readonly PlantedFault[], names: readonly string[] | undefined): Promise<Engine[]> {
-  if (faults.every(({ plants }) => plants.every(({ kind }) => kind !== 'engine'))) return [];
+/** The engines asked for; else, where a fault lives in one, those of the usual ones that are here. */
+async function openFor(
+  faults: readonly PlantedFault[],
+  names: readonly string[] | undefined,
+): Promise<readonly Engine[]> {
   const [{ openAvailable, openEngine }, { absentLine }] = await Promise.all([
     import('../engines/index.ts'),
     import('./subject.ts'),
   ]);
-  if (names !== undefined) return [...(await openAvailable([...new Set(names)], ONE_THREAD)).engines];
+  if (names !== undefined) return (await openAvailable([...new Set(names)], ONE_THREAD)).engines;
+  if (faults.every(({ plants }) => plants.every(({ kind }) => kind !== 'engine'))) return [];
   const engines: Engine[] = [];
   for (const name of DEFAULT_ENGINES) {
     try {

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 
 /** Limits that keep a typo from exhausting the machine. */
-const LARGEST = { threads: 1024, batch: 4096, pixels: 16384, seed: 0xffffffff };
+const LARGEST = { threads: 1024, batch: 4096, pixels: 16384, seed: 0xffffffff, draws: 1000 };
 
 function parseWhole(text: string, least: number, most: number): number {
   const value = Number(text);
@@ -21,6 +21,10 @@ export function parseBatch(text: string): number {
 
 export function parseSeed(text: string): number {
   return parseWhole(text, 0, LARGEST.seed);
+}
+
+export function parseDraws(text: string): number {
+  return parseWhole(text, 1, LARGEST.draws);
 }
 
 export interface Size {

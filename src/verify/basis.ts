@@ -481,6 +481,8 @@ class Tally {
   readonly #demand: Demand;
   #correctly = 0;
   #undecided = 0;
+  /** Probes that neither form answers: all that dead channels leave. */
+  #silent = 0;
   #operations = 0;
   #worstUlps = 0.5;
   #worstWeight: string | undefined;
@@ -514,6 +516,7 @@ class Tally {
       this.#judge(value, stored, details.sums[i]!, rows[Math.floor(i / probes)]!, i % probes, details);
     }
     this.#correctly += correctly;
+    if (correctly === 0 && details === undefined) this.#silent += probes;
   }
 
   /** @param sum S of the expected value */
@@ -551,7 +554,7 @@ class Tally {
       index,
       expected,
       actual,
-      isRounded ? half : allowed,
+      isRounded || this.#demand === 'correctly rounded' ? half : allowed,
       tap?.units,
     );
   }
@@ -571,7 +574,9 @@ class Tally {
     const rounding = this.#rounding;
     const suspects = [...this.#suspects.values()];
     const wrong = suspects.reduce((sum, each) => sum + each.wrong.count, 0);
-    const compared = this.#correctly + rounding.inFloat32 + wrong + this.#undecided;
+    const entries = this.#correctly + rounding.inFloat32 + wrong + this.#undecided;
+    // A region that is zero everywhere has been compared, probe by probe.
+    const compared = entries === 0 ? this.#silent : entries;
     const common = { operations: this.#operations, rounding };
     const isStrict = this.#demand === 'correctly rounded';
     const failing = suspects.filter((each) => each.wrong.count > 0 || isStrict);

@@ -1,0 +1,164 @@
+import { type SpawnOptions, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const PROJECT = resolve(import.meta.dirname, '..');
+const SCRIPT = join(PROJECT, 'scripts', 'properties.js');
+
+/** A project of its own, with properties that use this one's seeds, replays and counts. */
+function project(properties: Readonly<Record<string, string>>): string {
+  const folder = mkdtempSync(join(tmpdir(), 'fuseproof-sweep-'));
+  symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
+  writeFileSync(join(folder, 'vitest.config.mjs'), "export default { test: { include: ['properties/*.prop.ts'] } };\n");
+  mkdirSync(join(folder, 'properties'));
+  for (const [name, body] of Object.entries(properties)) {
+    const text = [
+      "import fc from 'fast-check';",
+      "import { describe, expect, test } from 'vitest';",
+      `import { expectClean, propertyOptions, seed } from '${PROJECT}/properties/check.ts';`,
+      `import { inCompleteForm, networks, regions } from '${PROJECT}/properties/networks.ts';`,
+      body,
+    ].join('\n');
+    writeFileSync(join(folder, 'properties', `${name}.prop.ts`), text);
+  }
+  return folder;
+}
+
+interface Ended {
+  readonly status: number | null;
+  readonly output: string;
+}
+
+/** Runs a command to its end; `watch` sees its output as it comes. */
+function run(
+  [command, ...arguments_]: readonly [string, ...string[]],
+  options: SpawnOptions,
+  watch: (output: string, pid: number) => void = () => {},
+): Promise<Ended> {
+  return new Promise((end, fail) => {
+    const child = spawn(command, arguments_, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+        if (child.pid !== undefined) watch(output, child.pid);
+      });
+    }
+    child.on('error', fail);
+    child.on('close', (status) => end({ status, output }));
+  });
+}
+
+const sweep = (cwd: string, ...flags: string[]) => run([process.execPath, SCRIPT, ...flags], { cwd });
+
+/** Draws that a round counts: what the property asks for, three times. */
+const REGIONS = 12;
+const NETWORKS = 3;
+
+const verified = `
+// Activations keep their scale, so that nothing overflows.
+const felt = { styles: ['generated'] };
+test('regions', () =>
+  fc.assert(fc.asyncProperty(regions(felt), (draw) => expectClean('regions', inCompleteForm(draw))), propertyOptions(4)));
+test('networks', () =>
+  fc.assert(fc.asyncProperty(networks(felt), (draw) => expectClean('networks', inCompleteForm(draw))), propertyOptions(1)));
+`;
+/** Fails on 1000 and above; its name is awkward to paste. */
+const planted = `
+describe(\`it's (so) \${seed}\`, () => {
+  test('a > $b.*', () => fc.assert(fc.property(fc.nat(), (n) => { expect(n).toBeLessThan(1000); }), propertyOptions(100)));
+});
+`;
+
+let sound = '';
+let failing = '';
+
+beforeAll(() => {
+  sound = project({ verified });
+  failing = project({ verified, planted });
+});
+
+afterAll(() => {
+  for (const folder of [sound, failing]) rmSync(folder, { recursive: true });
+});
+
+describe.concurrent('npm run properties', () => {
+  test('counts what was verified until Ctrl-C, and gives the bound of 3 over it', async () => {
+    let told = false;
+    const { status, output } = await run(
+      [process.execPath, SCRIPT, '--minutes', '60', '--seed', '41'],
+      // A group of its own, all of which a terminal's Ctrl-C would reach.
+      { cwd: sound, detached: true },
+      (text, pid) => {
+        if (told || !text.includes('round 2,')) return;
+        told = true;
+        process.kill(-pid, 'SIGINT');
+      },
+    );
+    expect(output).toContain(`round 1, seed 41: ${REGIONS} regions and ${NETWORKS} networks verified so far`);
+    expect(output).toContain(`round 2, seed 42: ${2 * REGIONS} regions and ${2 * NETWORKS} networks verified so far`);
+    for (const [subject, perRound] of [
+      ['regions', REGIONS],
+      ['networks', NETWORKS],
+    ] as const) {
+      const found = new RegExp(`^(\\d+) right ${subject} verified\n.* fewer than (.*) % of such ${subject}`, 'm').exec(
+        output,
+      );
+      const [, clean, percent] = (found ?? []).map(Number);
+      // Of a third round as much as had been done.
+      expect([2 * perRound, 3 * perRound]).toContain(clean);
+      expect(percent).toBe(Number((300 / clean!).toPrecision(2)));
+    }
+    expect(output).toMatch(/\nno failure\n$/);
+    expect(status).toBe(130);
+  });
+
+  test('prints a command that repeats a failure, from its smallest counterexample, and gives no bound', async () => {
+    const { status, output } = await sweep(failing, '--rounds', '1', '--seed', '7');
+    expect(output).toContain("FAIL properties/planted.prop.ts > it's (so) 7 > a > $b.*");
+    expect(output).toContain('Counterexample: [1000]');
+    expect(output).toContain('Caused by: expected 1000 to be less than 1000');
+    expect(output).toContain(`${REGIONS} right regions verified\n${NETWORKS} right networks verified\n`);
+    expect(output).not.toContain('3/N');
+    expect(output).toMatch(/\n1 failed, see above\n$/);
+    expect(status).toBe(1);
+    const [, replay = ''] = /^Replay: (.*)$/m.exec(output) ?? [];
+    const again = await run(['bash', '-c', replay], { cwd: failing });
+    expect(again.output).toContain('Property failed after 1 tests');
+    expect(again.output).toContain('Counterexample: [1000]');
+    expect(again.output).toMatch(/Tests .*1 failed/);
+    expect(again.status).toBe(1);
+  });
+
+  test('is split into shards, whose reports are merged', async () => {
+    const shards = await Promise.all(
+      ['1/2', '2/2'].map((shard) => sweep(failing, '--rounds', '1', '--seed', '5', '--shard', shard)),
+    );
+    expect(shards.map(({ status }) => status).toSorted()).toEqual([0, 1]);
+    const { status, output } = await sweep(failing, '--merge');
+    expect(output).toContain('FAIL properties/planted.prop.ts > ');
+    expect(output).toContain(`${REGIONS + NETWORKS} draws in 3 tests, seeds 5\n`);
+    expect(output).toContain(`${REGIONS} right regions verified\n${NETWORKS} right networks verified\n1 failed`);
+    expect(status).toBe(1);
+  });
+
+  test.each([
+    ['--minutes', '0', 'a number above 0, up to 10000'],
+    ['--seed', '-1', 'a whole number from 0 to 2147483647'],
+    ['--shard', '3/2', 'I/N, such as 1/4, with I from 1 to N'],
+    ['--rounds', '1.5', 'a whole number above 0'],
+  ])('%s %s is refused in one line', async (flag, value, limit) => {
+    const { status, output } = await sweep(sound, `${flag}=${value}`);
+    expect(output.trim().split('\n')).toHaveLength(1);
+    expect(output).toContain(`'${value}' is invalid. It must be ${limit}.`);
+    expect(status).toBe(2);
+  });
+
+  test.each(['--hours', 'properties/none.prop.ts'])('%s is refused', async (argument) => {
+    const { status, output } = await sweep(sound, argument);
+    expect(output).toContain(argument);
+    expect(status).toBe(2);
+  });
+});
