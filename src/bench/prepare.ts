@@ -2,7 +2,7 @@ import { type DeployForm, deployForms, fuseTo } from '../fused/forms.ts';
 import { type Fusion, fuseAndRound } from '../fused/fuse.ts';
 import type { Network } from '../network/ops.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
-import { buildNetwork, type Model } from '../reference/config.ts';
+import { buildMiniature, buildNetwork, type Model } from '../reference/config.ts';
 import type { InputSize } from '../reference/size.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
 
@@ -36,6 +36,8 @@ export interface PreparedModel {
   readonly name: string;
   readonly seed: number;
   readonly reference: PreparedForm;
+  /** A small network of the same make, for the exact tier. */
+  readonly miniature: Network;
   readonly deployForms: readonly DeployForm[];
   readonly input: Tensor<Float32Array>; // [N, C, H, W]
 }
@@ -51,6 +53,7 @@ export function prepareModel({ model, size, seed }: ModelSpec): PreparedModel {
     name: model.name,
     seed,
     reference: { network, weights: randomWeights(network, seed) },
+    miniature: buildMiniature(model.config),
     deployForms: deployForms(network),
     input: randomInput(input.shape, seed),
   };

@@ -11,14 +11,15 @@ const prepared = prepareModel({
     config: completeRepMlpNetConfig({
       num_blocks: [1],
       channels: [8],
-      hs: [4],
-      ws: [4],
+      // Too many weights for exact fractions: that tier has to take a miniature.
+      hs: [8],
+      ws: [8],
       sharesets_nums: [2],
       num_class: 4,
     }),
-    resolution: 16,
+    resolution: 32,
   },
-  size: { batch: 2, height: 16, width: 16 },
+  size: { batch: 2, height: 32, width: 32 },
   seed: 5,
 });
 

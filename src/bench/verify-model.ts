@@ -1,3 +1,4 @@
+import { fuseTo } from '../fused/forms.ts';
 import type { TierRow, VerificationRow } from '../report/types.ts';
 import type { Tier, TierSummary } from '../verify/verify.ts';
 import { verify, worstVerdict } from '../verify/verify.ts';
@@ -18,7 +19,7 @@ function tierRow({ tier, form, verdict, compared, worstRatio }: TierSummary): Ti
  * concern no engine.
  */
 export const verifyModel: VerifyModel = async (prepared, engines, onProgress) => {
-  const { name, seed, reference, deployForms, input } = prepared;
+  const { name, seed, reference, miniature, deployForms, input } = prepared;
   const rows: VerificationRow[] = [];
   const logits = new Map<string, Partial<Record<Arm, Float32Array>>>();
   for (const deployForm of deployForms) {
@@ -31,6 +32,8 @@ export const verifyModel: VerifyModel = async (prepared, engines, onProgress) =>
       deployWeights: weights,
       input,
       engines,
+      miniature: fuseTo(deployForm, miniature),
+      seed,
       probe: (shape, probeName) => randomInput(shape, seed, probeName),
       onProgress: (done, total) => onProgress(form, done, total),
     });
