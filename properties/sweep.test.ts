@@ -156,9 +156,15 @@ describe.concurrent('npm run properties', () => {
     expect(status).toBe(2);
   });
 
-  test.each(['--hours', 'properties/none.prop.ts'])('%s is refused', async (argument) => {
+  test.each([
+    ['--frequency', "unknown option '--frequency'"],
+    ['properties/none.prop.ts', 'properties/none.prop.ts is no file'],
+    ['--merge', 'there is no .vitest-reports to merge'],
+    ['--shard=2/2', 'there are 1 files of properties; give at most 1 shards'],
+  ])('%s is refused where it means nothing', async (argument, reason) => {
     const { status, output } = await sweep(sound, argument);
-    expect(output).toContain(argument);
+    expect(output).toContain(reason);
+    expect(output.trim().split('\n')).toHaveLength(1);
     expect(status).toBe(2);
   });
 });
