@@ -124,6 +124,11 @@ export class TestStand {
   ): Promise<Series> {
     const trials: Trial[] = [];
     let redraws = 0;
+    // No tier that the fault's nature calls for is asked of this subject: a kill would be one for want of a question.
+    if (plant.tiers.every((tier) => tier === this.subject.without)) {
+      const on = engine === undefined ? {} : { engine: engine.info.name };
+      return { plant, subject: this.subject, ...on, trials, redraws, isHidden: false };
+    }
     for (let inVain = 0, offset = 0; trials.length < draws && inVain < DRAWS_IN_VAIN; offset++) {
       const seed = (first + offset) >>> 0;
       const right = this.#rightAt(seed);
