@@ -48,13 +48,7 @@ async function run(jobs: readonly Job[], processes: number) {
 test('reports come in the order of the jobs, whichever is done first', async () => {
   const { forms, told } = await run([job('a', 1), job('b', 30), job('c', 20), job('d', 10)], 2);
   expect(forms).toEqual(['a', 'b', 'c', 'd']);
-  // The largest are begun first; each job is told of once, and two processes share them.
-  expect(
-    told
-      .map((each) => each.job)
-      .slice(0, 2)
-      .toSorted(),
-  ).toEqual([1, 2]);
+  // Each job is told of once, and two processes share them.
   expect(told.map((each) => each.job).toSorted()).toEqual([0, 1, 2, 3]);
   expect(new Set(told.map(({ what }) => what)).size).toBe(2);
 });

@@ -39,10 +39,18 @@ export async function* runJobs(
     if (child.connected) child.disconnect();
   };
   const done = Promise.all(children.map(work));
+  // A child in the middle of its sums hears of no disconnection: a signal to this process has to end it.
+  const end = (signal: NodeJS.Signals): void => {
+    for (const child of children) child.kill('SIGKILL');
+    process.kill(process.pid, signal);
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.once(signal, end);
   try {
     for (const { promise } of replies) yield await promise;
     await done;
   } finally {
+    for (const signal of signals) process.off(signal, end);
     for (const child of children) child.kill();
   }
 }
@@ -79,8 +87,11 @@ function ask(child: ChildProcess, job: Job, tell: Tell): Promise<ModelReport> {
       const end = signal === null ? `ended with code ${code}` : `was killed (${signal})`;
       reject(new Error(`the process that verified ${job.model.name} ${end} before it had a result`));
     };
+    if (!child.connected) {
+      onExit(child.exitCode, child.signalCode);
+      return;
+    }
     child.on('message', onMessage).once('exit', onExit);
-    if (child.connected) child.send(job);
-    else onExit(child.exitCode, child.signalCode);
+    child.send(job);
   });
 }

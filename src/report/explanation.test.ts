@@ -28,6 +28,7 @@ test('each tier asks, finds and says what that is worth, in 80 columns', () => {
 test('what was not asked is not explained', () => {
   const text = explain('pass', summary('exact'));
   expect(text.match(/^ {2}\w+: /gm)).toEqual(['  exact: ', '  Together: ']);
+  expect(flat(text)).toContain('Every tier that was asked for passes; others were not.');
 });
 
 test('weights that were fused in float32 are said to be, with the worst of them', () => {

@@ -1,4 +1,4 @@
-import type { Tier, TierSummary, Verification } from '../verify/verify.ts';
+import { TIERS, type Tier, type TierSummary, type Verification } from '../verify/verify.ts';
 import { grouped, wrap } from './text.ts';
 
 type Explained = Pick<Verification, 'model' | 'form' | 'verdict' | 'tiers'>;
@@ -57,7 +57,7 @@ const WORDS: Readonly<Record<Tier, Words>> = {
     question: 'Are the stored weights those that fuseproof makes?',
     how: 'They were compared bit for bit with a fusion in float64, rounded once to float32.',
     found: ({ compared }) => `${grouped(compared)} weights are the same`,
-    sure: 'Certain.',
+    sure: 'Certain. Without a deploy file the stored weights are its own, and this holds by itself.',
   },
   algebra: {
     question: 'Do both forms compute the same on your input?',
@@ -109,5 +109,7 @@ export function explanation({ model, form, verdict, tiers }: Explained): string 
     lines.push(...own.map((tier) => wrap(finding(tier, words), '    -> ', '       ')));
     if (own.some(({ verdict: found }) => found === 'pass')) lines.push(wrap(words.sure, '    '));
   }
-  return [...lines, '', wrap(`Together: ${verdict}. ${CLAIMS[verdict]}`, '  ', '    ')].join('\n');
+  const isPart = verdict === 'pass' && TIERS.some((name) => tiers.every(({ tier }) => tier !== name));
+  const claim = isPart ? 'Every tier that was asked for passes; others were not.' : CLAIMS[verdict];
+  return [...lines, '', wrap(`Together: ${verdict}. ${claim}`, '  ', '    ')].join('\n');
 }

@@ -23,8 +23,9 @@ function worstOf({ tier, compared, worstRatio, rounding }: TierSummary): string 
 
 /** Of given weights: how many were not fused in float64 and rounded once, and the one that shows it most. */
 function roundingLines(tiers: readonly TierSummary[]): string[] {
-  return tiers.flatMap(({ rounding }) => {
-    if (rounding === undefined || rounding.inFloat32 === 0) return [];
+  return tiers.flatMap(({ verdict, rounding }) => {
+    // Where the tier fails, its worst weight is not one that rounding explains.
+    if (verdict !== 'pass' || rounding === undefined || rounding.inFloat32 === 0) return [];
     const { inFloat32, worstWeight, worstUlps } = rounding;
     const what = `${grouped(inFloat32)} entries are not correctly rounded, as after a fusion in float32; most of all ${worstWeight}, by ${worstUlps.toPrecision(3)} ulp`;
     return [wrap(what, '  basis: ', '    ')];

@@ -42,7 +42,7 @@ type Judgement = 'within' | 'beyond' | 'undecided';
 function judge(actual: number, expected: number, bound: number): Judgement {
   const error = Math.abs(actual - expected);
   if (error <= bound && bound < Number.POSITIVE_INFINITY) return 'within';
-  if (Number.isNaN(actual) || Number.isNaN(expected)) return 'beyond';
+  // NaN is not even itself.
   if (!Number.isFinite(actual) || !Number.isFinite(expected)) return actual === expected ? 'undecided' : 'beyond';
   return Number.isFinite(bound) ? 'beyond' : 'undecided';
 }
@@ -134,7 +134,7 @@ function isWell(difference: number, bound: number, least: number): boolean {
 
 /** Distance from a float32 number to the next larger one: one unit in the last place. */
 export function unitInLastPlace(value: number): number {
-  const exponent = value === 0 ? -126 : Math.max(-126, Math.floor(Math.log2(Math.abs(value))));
+  const exponent = Math.max(-126, Math.floor(Math.log2(Math.abs(value))));
   return 2 ** (exponent - 23);
 }
 
@@ -143,7 +143,7 @@ export function unitInLastPlace(value: number): number {
  * float32's units in the last place.
  */
 export function compareBits(actual: FloatArray, expected: FloatArray): Comparison {
-  const isSame = (a: number, e: number) => a === e && (a !== 0 || Object.is(a, e));
+  const isSame = (a: number, e: number) => a === e && Object.is(a, e);
   const next = (from: number): number => {
     let index = from;
     while (index < expected.length && isSame(actual[index]!, expected[index]!)) index++;
@@ -151,7 +151,8 @@ export function compareBits(actual: FloatArray, expected: FloatArray): Compariso
   };
   return compareBy(actual, expected, {
     bound: () => 0,
-    judge: (a, e) => (isSame(a, e) ? 'within' : 'beyond'),
+    // `next` has passed over what is the same.
+    judge: () => 'beyond',
     unit: unitInLastPlace,
     next,
   });

@@ -35,6 +35,7 @@ export async function checkDyadic(
   fusion: Fusion,
   engines: readonly Engine[],
   seed: number,
+  only?: string,
 ): Promise<readonly Finding[]> {
   // Refuses a bad seed before any piece is looked at.
   dyadicInput([1], seed, 'seed');
@@ -42,7 +43,9 @@ export async function checkDyadic(
   const dyadic = { ...fusion, reference: withDyadicEps(fusion.reference), network: withDyadicEps(fusion.network) };
   const seen = new Set<string>();
   const findings: Finding[] = [];
-  for (const piece of pieces(dyadic).filter(isExactByNature)) {
+  for (const piece of pieces(dyadic).filter(
+    (each) => isExactByNature(each) && (only === undefined || each.name === only),
+  )) {
     const common = {
       tier: 'dyadic',
       piece: piece.name,

@@ -38,7 +38,7 @@ describe('a ledger', () => {
     ledger.add(finding());
     ledger.add(finding({ piece: 'middle', comparison: comparisonOf('fail', 4, 7) }));
     ledger.add(finding({ piece: 'head', comparison: comparisonOf('inconclusive', 5, 7) }));
-    expect(ledger.summaries()).toEqual([
+    expect(ledger.summaries()).toStrictEqual([
       { tier: 'algebra', verdict: 'fail', compared: 12, pieces: 3, worstRatio: 7, worstPiece: 'middle' },
     ]);
     expect(ledger.failures.map(({ piece }) => piece)).toEqual(['middle', 'head']);
@@ -65,6 +65,30 @@ describe('a ledger', () => {
       { ...common, engine: 'cpu', form: 'deploy', compared: 1, pieces: 1 },
     ]);
     expect(ledger.failures).toEqual([]);
+  });
+
+  test('takes no engine for another, whatever its name', () => {
+    const ledger = new Ledger();
+    const runtime = { tier: 'runtime', comparison: comparisonOf('pass', 1) } as const;
+    ledger.add(finding({ ...runtime, engine: 'wasm', form: 'deploy' }));
+    ledger.add(finding({ ...runtime, engine: 'wasmdeploy' }));
+    ledger.note('network', 'pass', 1, [], { engine: 'wasm', form: 'deploy' });
+    ledger.note('network', 'pass', 1, [], { engine: 'wasmdeploy' });
+    expect(ledger.summaries().map(({ tier, engine }) => [tier, engine])).toEqual([
+      ['runtime', 'wasm'],
+      ['runtime', 'wasmdeploy'],
+      ['network', 'wasm'],
+      ['network', 'wasmdeploy'],
+    ]);
+  });
+
+  test('has no worst piece where a tier was noted and no finding is off', () => {
+    const ledger = new Ledger();
+    ledger.note('exact', 'nothing compared', 0, ['too large']);
+    ledger.add(finding({ tier: 'exact', comparison: comparisonOf('pass', 3) }));
+    expect(ledger.summaries()).toStrictEqual([
+      { tier: 'exact', verdict: 'nothing compared', compared: 3, pieces: 1, worstRatio: 0 },
+    ]);
   });
 
   test('tells the tiers in their order, whatever came first', () => {

@@ -100,7 +100,7 @@ export class Ledger {
       tier,
       ...(engine === undefined ? {} : { engine }),
       ...(form === undefined ? {} : { form }),
-      verdict: worstVerdict([...(before === undefined ? [] : [before.verdict]), comparison.verdict]),
+      verdict: before === undefined ? comparison.verdict : worstVerdict([before.verdict, comparison.verdict]),
       compared: (before?.compared ?? 0) + comparison.compared,
       pieces: (before?.pieces ?? 0) + 1,
       worstRatio: Math.max(before?.worstRatio ?? 0, comparison.worstRatio),

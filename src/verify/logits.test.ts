@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import type { Tensor } from '../network/tensor.ts';
 import { compareLogits } from './logits.ts';
 
+const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
+
 function logits(...rows: number[][]): Tensor<Float64Array> {
   return { shape: [rows.length, rows[0]?.length ?? 0], data: Float64Array.from(rows.flat()) };
 }
@@ -57,5 +59,17 @@ describe('compareLogits', () => {
     ['a logit too many', logits([1, 1, 1]), logits([1, 1])],
   ])('%s is not finite', (_name, actual, expected) => {
     expect(compareLogits(actual, expected).finite).toBe(false);
+  });
+
+  test.each([
+    ['NaN', [9, nan, 1], [9, 2, 1]],
+    ['an infinity', [inf, 2, 1], [9, 2, 1]],
+    ['an expected NaN', [9, 2, 1], [9, 2, nan]],
+    ['NaN on both sides', [9, nan, 1], [9, nan, 1]],
+    ['nothing else', [nan, nan, nan], [nan, nan, nan]],
+  ])('an image with %s agrees in nothing, and the others are counted', (_name, actual, expected) => {
+    const good = [1, 5, 2];
+    const report = compareLogits(logits(actual, good), logits(expected, good));
+    expect(report).toMatchObject({ finite: false, images: 2, top1: 1, top5: 1 });
   });
 });

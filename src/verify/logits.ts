@@ -21,7 +21,8 @@ export interface LogitsReport {
 
 function bestClasses(logits: FloatArray, count: number): number[] {
   const order = Array.from(logits, (_, index) => index);
-  return order.sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, count);
+  // Sorting is stable: a tie goes to the first.
+  return order.sort((a, b) => logits[b]! - logits[a]!).slice(0, count);
 }
 
 export function compareLogits(actual: Tensor, expected: Tensor): LogitsReport {

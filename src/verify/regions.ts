@@ -24,22 +24,25 @@ export async function checkPieces(session: Session, all: readonly Piece[], chose
   for (const [done, piece] of all.entries()) {
     session.arrays.reset();
     session.onProgress?.(done, all.length, piece.name);
+    const isChosen = chosen.has(piece);
+    if (isChosen && session.wants('basis')) (isFused(piece) ? checkColumns : checkKept)(session, piece);
+    if (isChosen && session.wants('weights')) checkWeights(session, piece);
+    if (!needsValues) continue;
     const inputs = new Map(piece.reference.inputs.map((name) => [name, values.get(name)!]));
-    let output: Tensor;
-    if (chosen.has(piece)) {
-      if (session.wants('basis') && isFused(piece)) checkColumns(session, piece);
-      if (session.wants('weights')) checkWeights(session, piece);
-      if (!needsValues) continue;
-      output = await checkPiece(session, piece, inputs, 'own');
-      const probe = probeOf(session, piece, inputs);
-      if (probe !== undefined) await checkPiece(session, probe.piece, probe.inputs, 'probe');
-    } else {
-      if (!needsValues) continue;
-      output = await outputOf(piece.reference, weights, inputs, session.arrays);
-    }
+    const output = isChosen
+      ? await checkOnValues(session, piece, inputs)
+      : await outputOf(piece.reference, weights, inputs, session.arrays);
     values.set(piece.reference.output, toFloat32(output));
     for (const name of piece.reference.inputs) if (lastUse.get(name) === piece) values.delete(name);
   }
+}
+
+/** On the piece's own input, and on a probe where that is too small. Returns the reference's float64 output. */
+async function checkOnValues(session: Session, piece: Piece, inputs: Values): Promise<Tensor> {
+  const output = await checkPiece(session, piece, inputs, 'own');
+  const probe = probeOf(session, piece, inputs);
+  if (probe !== undefined) await checkPiece(session, probe.piece, probe.inputs, 'probe');
+  return output;
 }
 
 /** Are these deploy weights right, for every input? */
@@ -51,6 +54,18 @@ function checkColumns(session: Session, piece: Piece): void {
     const { rounding, ...rest } = finding;
     // The region's entries are counted once.
     ledger.add({ ...describe(piece), tier: 'basis', ...rest, ...(i === 0 ? { rounding } : {}) });
+  }
+}
+
+/** A node that fusing leaves as it is keeps its weights, rounded to float32: no basis is needed to see that. */
+function checkKept(session: Session, piece: Piece): void {
+  const { ledger, stored, unrounded } = session;
+  for (const key of weightShapesByKey(piece.deploy).keys()) {
+    const actual = stored.get(key)!;
+    const comparison = compareBits(actual.data, toFloat32(unrounded.get(key)!).data);
+    const correctly = comparison.compared - comparison.failures;
+    const rounding = { correctly, inFloat32: 0, worstUlps: Math.max(0.5, comparison.worstRatio) };
+    ledger.add({ ...describe(piece), tier: 'basis', key, shape: actual.shape, comparison, rounding });
   }
 }
 
@@ -94,9 +109,9 @@ function describe(piece: Piece): Pick<Finding, 'piece' | 'rules' | 'reference'> 
 /** A map just large enough to tell corner, edge and interior apart, for a kernel that the piece's own map cannot fill. */
 function probeOf(session: Session, piece: Piece, own: Values): { piece: Piece; inputs: Values } | undefined {
   const convolutions = [...piece.reference.nodes, ...piece.deploy.nodes].filter((node) => isKind(node, 'conv2d'));
-  const [input] = piece.deploy.inputs;
   const isConv = isKind(piece.deploy.nodes.at(-1), 'conv2d');
-  if (!isFused(piece) || !isConv || input === undefined) return undefined;
+  if (!isFused(piece) || !isConv) return undefined;
+  const input = piece.deploy.inputs[0]!;
   const [, channels = 1, height = 1, width = 1] = piece.deploy.nodes[0]!.shape;
   const extents = ([0, 1] as const).map((axis) =>
     convolutions.map(({ op }) => (op.kernel[axis] - 1) * op.dilation[axis] + 1),

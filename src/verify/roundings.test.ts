@@ -2,8 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { roundingsField } from '../fused/field.ts';
 import { deployForms, fuseTo } from '../fused/forms.ts';
 import { type Fusion, fuse, fuseIn } from '../fused/fuse.ts';
+import { keyOf, type Rule } from '../fused/rule.ts';
 import { NetworkBuilder } from '../network/builder.ts';
 import { weightShapesByKey } from '../network/graph.ts';
+import { isKind } from '../network/ops.ts';
 import { elements } from '../network/tensor.ts';
 import { buildNetwork } from '../reference/config.ts';
 import { buildRepMlpNet, completeRepMlpNetConfig } from '../reference/repmlpnet.ts';
@@ -53,7 +55,47 @@ const fusions = references.flatMap((reference) =>
   deployForms(reference).map((form) => ({ name: `${reference.name}, ${form.name}`, fusion: fuseTo(form, reference) })),
 );
 
+/** Two depthwise 1x1 convolutions and the sum of both, whether the second reads the first or what the first reads. */
+const sumOfTwo: Rule = {
+  name: 'sum-of-two',
+  match(last, graph) {
+    if (!isKind(last, 'add')) return undefined;
+    const [first, second] = last.inputs.map((name) => graph.node(name));
+    if (!isKind(first, 'conv2d') || !isKind(second, 'conv2d')) return undefined;
+    const isChain = second.inputs[0] === first.name;
+    return {
+      replaced: [first, second, last],
+      carrier: last,
+      op: first.op,
+      inputs: first.inputs,
+      weights: (field, source) => {
+        const [a, b] = [source.read(keyOf(first, 'weight')), source.read(keyOf(second, 'weight'))];
+        const weight = field.array(a.length);
+        for (let i = 0; i < a.length; i++) weight[i] = field.add(a[i]!, isChain ? field.mul(a[i]!, b[i]!) : b[i]!);
+        return { weight };
+      },
+    };
+  },
+};
+
 describe('roundings on the way to a deploy weight', () => {
+  test('are counted for each way in which the same nodes read each other', () => {
+    const pixel = { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: [1, 1] } as const;
+    const op = { kind: 'conv2d', outChannels: 2, groups: 2, bias: false, ...pixel } as const;
+    const builder = new NetworkBuilder('two-sums');
+    const x = builder.input('input', [1, 2, 4, 4]);
+    const beside = builder.add('p.sum', { kind: 'add' }, [builder.add('p.a', op, [x]), builder.add('p.b', op, [x])]);
+    const first = builder.add('q.a', op, [beside]);
+    const behind = builder.add('q.sum', { kind: 'add' }, [first, builder.add('q.b', op, [first])]);
+    const fusion = fuse(builder.build(behind), [sumOfTwo]);
+    // a + b has one; a + a * b has two.
+    expect([...roundingsOf(fusion)]).toEqual([
+      ['input', 0],
+      ['p', 1],
+      ['q', 2],
+    ]);
+  });
+
   test.each(fusions)('$name: as through every region', ({ fusion }) => {
     const counts = roundingsOf(fusion);
     expect(counts).toEqual(byEveryStep(fusion));

@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { type Engine, UnsupportedOp } from '../engines/engine.ts';
+import type { Field } from '../fused/field.ts';
 import { type Fusion, fuse, fuseWeights, roundWeights } from '../fused/fuse.ts';
+import type { FusedWeights, Rule } from '../fused/rule.ts';
 import { convBatchNorm } from '../fused/rules/conv-batch-norm.ts';
 import { evaluateFloat64 } from '../interpreters/float64.ts';
 import { NetworkBuilder } from '../network/builder.ts';
@@ -91,6 +93,23 @@ function withElement(weights: Weights<Float32Array>, key: string, index: number,
   return new Map([...weights, [key, { shape, data: data.map((value, i) => (i === index ? change(value) : value)) }]]);
 }
 
+/** conv-batch-norm, but for the first element of its bias. */
+function spoiling(spoil: <T>(value: T, field: Field<T>) => T): Rule {
+  return {
+    name: convBatchNorm.name,
+    match(last, graph) {
+      const match = convBatchNorm.match(last, graph);
+      if (match === undefined) return undefined;
+      const weights: FusedWeights = (field, source) => {
+        const fused = match.weights(field, source);
+        fused.bias![0] = spoil(fused.bias![0]!, field);
+        return fused;
+      };
+      return { ...match, weights };
+    },
+  };
+}
+
 const summaries = ({ tiers }: Verification) =>
   tiers.map(({ tier, engine: name, form, verdict, compared, pieces }) =>
     [tier, name, form, verdict, compared, pieces].filter((part) => part !== undefined).join(' '),
@@ -103,7 +122,7 @@ const ALL = [
   /^canaries pass \d+ 0$/,
   /^structure pass \d+ 0$/,
   new RegExp(`^exact pass ${MAP + MAP + LOGITS + LOGITS} 4$`),
-  /^basis pass \d+ 1$/,
+  /^basis pass \d+ 3$/,
   new RegExp(`^weights pass ${54 + 3 + 6 + 2} 4$`),
   new RegExp(`^algebra pass ${MAP} 1$`),
   /^dyadic right reference pass \d+ 1$/,
@@ -136,6 +155,8 @@ describe('a right fusion on a right engine', () => {
       [3, 3, 'right, whole reference network'],
       [3, 3, 'right, whole deploy network'],
     ]);
+    const basis = result.tiers.find(({ tier }) => tier === 'basis')!;
+    expect(basis.rounding).toEqual({ correctly: basis.compared, inFloat32: 0, worstUlps: 0.5 });
     expect([...result.logits.keys()]).toEqual(['right/reference', 'right/deploy']);
     for (const { shape, data } of result.logits.values()) {
       expect(shape).toEqual([1, 2, 5, 6]);
@@ -179,8 +200,40 @@ describe('without what a tier needs', () => {
     expect(result.problems.toSorted()).toEqual([
       'm.bn is a batch norm that was not folded',
       'the algebra tier compared nothing: no piece has any',
-      'the basis tier compared nothing: no piece has any',
     ]);
+  });
+
+  test('neither rule nor engine: each tier says which it is', async () => {
+    const tiers = ['basis', 'algebra', 'runtime'] as const;
+    const { problems } = await verify(request(fuse(network(), []), { tiers }));
+    expect(problems.toSorted()).toEqual([
+      'the algebra tier compared nothing: no piece has any',
+      'the runtime tier compared nothing: no engine was given',
+    ]);
+  });
+
+  test('nothing but GELU: the dyadic tier has no piece', async () => {
+    const builder = new NetworkBuilder('gelu');
+    const fusion = fuse(builder.build(builder.add('act', { kind: 'gelu' }, [builder.input('input', [1, 2])])));
+    const { problems } = await verify(request(fusion, { engines: [engine()], tiers: ['dyadic'] }));
+    expect(problems).toEqual(['the dyadic tier compared nothing: no piece has any']);
+  });
+
+  test('forms that read other values have no regions in common', async () => {
+    const nodes = tiny.network.nodes.flatMap((node) =>
+      node.name === 'act' ? [] : [node.name === 'head' ? { ...node, inputs: ['m'] } : node],
+    );
+    const broken = { ...tiny, network: { ...tiny.network, nodes } };
+    const right = engine();
+    const result = await verify(request(broken, { engines: [right], miniature: tiny }));
+    expect(result.verdict).toBe('fail');
+    const without = ['basis', 'weights', 'algebra', 'dyadic', 'runtime'] as const;
+    for (const tier of without) {
+      expect(summaries(result)).toContain(`${tier} nothing compared 0 0`);
+      expect(result.problems).toContain(`the ${tier} tier compared nothing: the forms have no regions in common`);
+    }
+    // Only the two networks are run.
+    expect(right.recorded.loads).toHaveLength(2);
   });
 
   test('of too many weights no exact tier without a miniature', async () => {
@@ -193,6 +246,7 @@ describe('without what a tier needs', () => {
     expect(summaries(largest)[1]).toBe(`exact pass ${2 * 500 * 4} 2`);
     const larger = fuse(wide(501));
     const without = await verify(request(larger, { tiers: ['exact'] }));
+    expect(summaries(without)[1]).toBe('exact nothing compared 0 0');
     expect(without).toMatchObject({
       verdict: 'nothing compared',
       problems: ['the exact tier compared nothing: wide is too large for exact fractions, and no miniature was given'],
@@ -208,8 +262,9 @@ describe('only one deploy node', () => {
     const result = await verify(request(tiny, { engines: [right], only: 'm' }));
     expect(result).toMatchObject({ verdict: 'pass', problems: [] });
     const lines = summaries(result);
-    const expected = ALL.filter((line) => !/exact|network| both |weights/.test(line.source));
-    expect(lines.filter((line) => !line.startsWith('weights'))).toHaveLength(expected.length);
+    const expected = ALL.filter((line) => !/exact|network| both |weights|basis/.test(line.source));
+    expect(lines.filter((line) => !/^(weights|basis)/.test(line))).toHaveLength(expected.length);
+    expect(lines).toContainEqual(expect.stringMatching(/^basis pass \d+ 1$/));
     for (const line of expected) expect(lines.some((own) => line.test(own))).toBe(true);
     expect(lines).toContain(`weights pass ${54 + 3} 2`);
   });
@@ -223,6 +278,12 @@ describe('only one deploy node', () => {
   test('without an engine compared nothing by running it', async () => {
     const result = await verify(request(tiny, { only: 'm' }));
     expect(result.problems).toEqual(['the runtime tier compared nothing: no engine was given']);
+  });
+
+  test('of a network without any is refused', async () => {
+    const builder = new NetworkBuilder('nothing');
+    const nothing = fuse(builder.build(builder.input('input', [1, 2])));
+    await expect(verify(request(nothing, { only: 'input' }))).rejects.toThrow(InputError);
   });
 
   test('must be there', async () => {
@@ -252,6 +313,37 @@ describe('stored deploy weights', () => {
     });
     const fine = result.tiers.find(({ tier }) => tier === 'weights');
     expect(fine).toMatchObject({ verdict: 'fail', compared: 65, pieces: 4, worstPiece: 'm' });
+  });
+
+  /** Up to gamma_6: var + eps, root, quotient, product, difference, and the rounding of what is stored. */
+  const UNIT = 2 ** -24;
+
+  test.each([
+    [5, true],
+    [8, false],
+  ])('that are off by %d u: explained by rounding in float32 is %s', async (units, roundedInFloat32) => {
+    const deployWeights = withElement(right, 'm.weight', 4, (value) => value * (1 + units * UNIT));
+    const result = await verify(request(tiny, { ...only, deployWeights }));
+    expect(result.failures).toMatchObject([{ key: 'm.weight', roundedInFloat32 }]);
+  });
+
+  test('of a dead channel are zero, and explained', async () => {
+    const dead = withElement(randomWeights(tiny.reference, SEED), 'm.bn.weight', 1, () => 0);
+    const own = roundWeights(fuseWeights(tiny, dead));
+    const deployWeights = withElement(own, 'm.weight', 4, (value) => value * (1 + 2 * UNIT));
+    const result = await verify(request(tiny, { ...only, weights: dead, deployWeights }));
+    expect(result.failures).toMatchObject([{ key: 'm.weight', roundedInFloat32: true, comparison: { failures: 1 } }]);
+  });
+
+  test('given by others may be rounded in float32 on the way, those of a rule may not', async () => {
+    const deployWeights = withElement(right, 'm.weight', 4, (value) => value * (1 + 4 * UNIT));
+    const given = await verify(request(tiny, { tiers: ['basis'], deployWeights }));
+    expect(given.verdict).toBe('pass');
+    expect(given.tiers[1]!.rounding).toMatchObject({ worstWeight: 'm.weight[0, 0, 1, 1]' });
+    const rounding = fuse(network(), [spoiling((value, field) => field.mul(value, field.of(1 + 4 * UNIT)))]);
+    const made = await verify(request(rounding, { tiers: ['basis'] }));
+    expect(made.verdict).toBe('fail');
+    expect(made.failures).toMatchObject([{ tier: 'basis', piece: 'm', key: 'm.bias', roundedInFloat32: true }]);
   });
 
   test('that no rounding explains are not', async () => {
@@ -317,6 +409,42 @@ describe('float64 weights', () => {
   });
 });
 
+test('one float64 tensor of several is rounded for an engine, too', async () => {
+  const random = randomWeights(tiny.reference, SEED);
+  const { shape, data } = random.get('m.c.weight')!;
+  const third = { shape, data: Float64Array.from(data, (value) => value / 3) };
+  const weights = new Map<string, Tensor>([...random, ['m.c.weight', third]]);
+  const run = engine();
+  const result = await verify(request(tiny, { weights, engines: [run], tiers: ['runtime'] }));
+  expect(result).toMatchObject({ verdict: 'pass', failures: [] });
+  const kernels = run.recorded.loads.flatMap((loaded) => loaded.weights.get('m.c.weight') ?? []);
+  expect(kernels).toHaveLength(1);
+  expect(kernels[0]!.data).toEqual(Float32Array.from(data, (value) => value / 3));
+});
+
+test('a value that several pieces read is there for each of them', async () => {
+  const builder = new NetworkBuilder('residual');
+  const x = builder.add('act', { kind: 'relu' }, [builder.input('input', [1, 2, 5, 5])]);
+  const convolved = builder.add('m.c', { ...conv, outChannels: 2 }, [x]);
+  const normed = builder.add('m.bn', { kind: 'batchNorm', eps: 1e-5 }, [convolved]);
+  const again = builder.add('act2', { kind: 'relu' }, [normed]);
+  const fusion = fuse(builder.build(builder.add('add', { kind: 'add' }, [x, again])));
+  const result = await verify(request(fusion, { engines: [engine()], tiers: ['algebra', 'runtime'] }));
+  expect(result).toMatchObject({ verdict: 'pass', failures: [] });
+  expect(summaries(result)).toContain(`runtime right both pass ${3 * 50} 3`);
+});
+
+test('results below the smallest normal number are held against what underflow adds', async () => {
+  const builder = new NetworkBuilder('subnormal');
+  const fusion = fuse(
+    builder.build(builder.add('c', { ...conv, bias: false }, [builder.input('input', [1, 2, 5, 5])])),
+  );
+  const { input } = request(fusion);
+  const small = { ...input, data: input.data.map((value) => value * 2 ** -138) };
+  const result = await verify(request(fusion, { input: small, engines: [engine()], tiers: ['runtime'] }));
+  expect(result).toMatchObject({ verdict: 'pass', failures: [] });
+});
+
 describe('a map on which some taps have nothing to read', () => {
   const probesOf = async (height: number, width: number, rest: Partial<VerifyRequest> = {}) => {
     const asked: unknown[] = [];
@@ -351,6 +479,61 @@ describe('a map on which some taps have nothing to read', () => {
     const { asked, result } = await probesOf(height, width);
     expect(asked).toEqual([]);
     expect(summaries(result)).toContain(`algebra pass ${3 * height * width} 1`);
+  });
+
+  test('is no matter to the weights', async () => {
+    const { asked, result } = await probesOf(1, 1, { tiers: ['basis', 'weights'] });
+    expect(asked).toEqual([]);
+    expect(result.verdict).toBe('pass');
+  });
+
+  test('is told from the own map in what fails', async () => {
+    const wrong = engine((output, { output: name }) =>
+      name === 'm' ? { ...output, data: output.data.map((value) => value + 1) } : output,
+    );
+    const { result } = await probesOf(1, 1, { engines: [wrong] });
+    expect(result.failures.map(({ piece, input, shape }) => [piece, input, shape])).toEqual([
+      ['m', 'own', [1, 3, 1, 1]],
+      ['m', 'probe', [1, 3, 5, 5]],
+    ]);
+  });
+
+  /** The shapes of the probes of a network of one region. */
+  const askedBy = async (build: (builder: NetworkBuilder) => string) => {
+    const builder = new NetworkBuilder('one');
+    const fusion = fuse(builder.build(build(builder)));
+    const asked: unknown[] = [];
+    const probe: VerifyRequest['probe'] = (shape, name) => {
+      asked.push(shape);
+      return randomInput(shape, SEED, name);
+    };
+    const result = await verify(request(fusion, { tiers: ['algebra'], probe }));
+    return { asked, verdict: result.verdict };
+  };
+  const norm = { kind: 'batchNorm', eps: 1e-5 } as const;
+
+  test('is as large as dilated taps need', async () => {
+    const dilated = { ...conv, kernel: [3, 2], dilation: [2, 3], padding: [2, 2] } as const;
+    const { asked, verdict } = await askedBy((builder) =>
+      builder.add('m.bn', norm, [builder.add('m.c', dilated, [builder.input('input', [1, 2, 2, 2])])]),
+    );
+    // 2 (2 * 2 + 1) - 1 rows, 2 (3 + 1) - 1 columns
+    expect({ asked, verdict }).toEqual({ asked: [[1, 2, 9, 7]], verdict: 'pass' });
+  });
+
+  test('is left as it is where nothing is fused', async () => {
+    const { asked } = await askedBy((builder) => builder.add('c', conv, [builder.input('input', [1, 2, 2, 2])]));
+    expect(asked).toEqual([]);
+  });
+
+  test('is left as it is where the taps become a layer over windows, which has all of them', async () => {
+    const depthwise = { ...conv, outChannels: 2, groups: 2 };
+    const { asked, verdict } = await askedBy((builder) => {
+      const x = builder.input('input', [1, 2, 2, 2]);
+      const terms = [builder.add('fc3', { kind: 'setLinear', bias: true }, [x]), builder.add('c', depthwise, [x])];
+      return builder.add('add', { kind: 'add' }, terms);
+    });
+    expect({ asked, verdict }).toEqual({ asked: [], verdict: 'pass' });
   });
 
   test('is scaled like the own input, by a power of two', async () => {
@@ -415,6 +598,23 @@ describe('values beyond what numbers hold', () => {
     expect(result.problems).toEqual(["the oracle's own logits are not all finite"]);
   });
 
+  test('of the oracle need no engine to be inconclusive', async () => {
+    const weights = scaled('m.c.weight', Number.POSITIVE_INFINITY);
+    const result = await verify(request(tiny, { weights, engines: [engine()], tiers: ['algebra'] }));
+    expect(result.failures.map(({ tier, comparison }) => [tier, comparison.verdict])).toEqual([
+      ['algebra', 'inconclusive'],
+    ]);
+  });
+
+  test('in one of the logits are inconclusive', async () => {
+    const random = randomWeights(tiny.reference, SEED);
+    const weights = withElement(random, 'head.bias', 1, () => Number.POSITIVE_INFINITY);
+    const result = await verify(request(tiny, { weights, engines: [engine()], tiers: ['network'] }));
+    expect(result.verdict).toBe('inconclusive');
+    expect(summaries(result)).toContain(`network right deploy inconclusive ${LOGITS} 0`);
+    expect(result.problems).toEqual(["the oracle's own logits are not all finite"]);
+  });
+
   test('of an engine are a failure', async () => {
     const infinite = engine((output, { output: name }) =>
       name === 'head' ? { ...output, data: output.data.map(() => Number.NaN) } : output,
@@ -434,8 +634,9 @@ describe('values beyond what numbers hold', () => {
       data: request(tiny).input.data.map((value) => Math.sign(value) * 2 ** 127),
     };
     const result = await verify(request(tiny, { input, engines: [engine()], tiers: ['runtime'] }));
-    const reasons = new Set(result.failures.map(({ comparison }) => comparison.reason));
-    expect(reasons).toContain('the values may overflow, so there is no bound');
+    expect(result.verdict).toBe('inconclusive');
+    const overflow = { verdict: 'inconclusive', reason: 'the values may overflow, so there is no bound' };
+    expect(result.failures[0]).toMatchObject({ piece: 'm', form: 'reference', comparison: overflow });
   });
 });
 
@@ -495,19 +696,7 @@ describe('an engine that', () => {
 });
 
 test('the bound of the algebra counts both forms and the roundings of the fused weights', async () => {
-  const wrong = {
-    ...convBatchNorm,
-    match: (...given: Parameters<typeof convBatchNorm.match>) => {
-      const match = convBatchNorm.match(...given);
-      if (match === undefined) return undefined;
-      const weights: typeof match.weights = (field, source) => {
-        const fused = match.weights(field, source);
-        fused.bias![0] = field.add(fused.bias![0]!, field.of(1));
-        return fused;
-      };
-      return { ...match, weights };
-    },
-  };
+  const wrong = spoiling((value, field) => field.add(value, field.of(1)));
   const result = await verify(request(fuse(network(), [wrong]), { tiers: ['algebra'] }));
   expect(result.failures).toHaveLength(1);
   // 18 taps and a sum, the batch norm's 8; 18 taps and a bias; var + eps, root, quotient, product, difference and the

@@ -331,13 +331,28 @@ describe('the basis tier', () => {
     const result = await verify(request(fusion, { tiers: ['basis'] }));
     expect(result).toMatchObject({ verdict: 'pass', failures: [], problems: [] });
     const [summary] = result.tiers.filter(({ tier }) => tier === 'basis');
-    const fusedKeys = fusion.regions.flatMap(({ deploy }) =>
-      Object.values(fusion.network.nodes.find(({ name }) => name === deploy)!.weights),
-    );
-    const weights = fusedKeys.reduce((sum, key) => sum + right.get(key)!.data.length, 0);
-    expect(summary).toMatchObject({ pieces: fusion.regions.length, rounding: { inFloat32: 0, worstUlps: 0.5 } });
+    const weights = [...right.values()].reduce((sum, { data }) => sum + data.length, 0);
+    expect(summary).toMatchObject({ rounding: { inFloat32: 0, worstUlps: 0.5 } });
     // Each weight at least once; those of a padded convolution at every place of the map.
     expect(summary!.compared).toBeGreaterThanOrEqual(weights);
+  });
+
+  test('finds a weight of a node that fusing leaves alone, too', async () => {
+    const key = 'stages.0.blocks.0.se.fc1.weight';
+    const result = await verify(
+      request(fusion, { deployWeights: withElement(right, key, 3, nextUp), tiers: ['basis'] }),
+    );
+    expect(result.failures).toMatchObject([{ tier: 'basis', rules: [], key, comparison: { failures: 1 } }]);
+  });
+
+  test('has no mercy on a fuser of ours that is off by two units in the last place', async () => {
+    const rounded = fuse(
+      smallRepVit(false),
+      rulesWith('conv-batch-norm', (i) => (i === 0 ? 2 ** -25 : 0)),
+    );
+    const result = await verify(request(rounded, { tiers: ['basis'] }));
+    expect(result.verdict).toBe('fail');
+    expect(result.failures.some(({ roundedInFloat32 }) => roundedInFloat32 === true)).toBe(true);
   });
 
   test('lets given weights pass as fused in float32, and names the one that is not correctly rounded', async () => {
@@ -549,6 +564,22 @@ describe('a network whose oracle overflows', () => {
 });
 
 describe('only', () => {
+  test.each<[Tier, string]>([
+    ['network', MIXER],
+    ['exact', MIXER],
+  ])('a tier that has nothing to say of one region, %s, is no pass', async (tier, only) => {
+    const result = await verify(request(fuse(smallRepVit(false)), { engines: [wasm], only, tiers: [tier] }));
+    expect(result.verdict).toBe('nothing compared');
+    expect(result.problems).toEqual([`the ${tier} tier compared nothing: it has nothing to say of ${only} alone`]);
+  });
+
+  test('a region that is like an earlier one is run all the same, in the dyadic tier', async () => {
+    const only = 'stages.1.blocks.0.channel_mixer.conv1';
+    const result = await verify(request(fuse(smallRepVit(false)), { engines: [wasm], only, tiers: ['dyadic'] }));
+    expect(result.verdict).toBe('pass');
+    expect(verdicts(result, 'dyadic')).toEqual(['pass', 'pass']);
+  });
+
   test('replays one region, with the same findings', async () => {
     const fusion = fuse(
       smallRepVit(false),
@@ -570,8 +601,9 @@ describe('only', () => {
   });
 
   test.each([MIXER, 'stages.0.blocks.0.channel_mixer.act', 'head'])('passes on %s where all is well', async (only) => {
-    const result = await verify(request(fuse(smallRepVit(true)), { engines: [wasm], only }));
-    expect(result).toMatchObject({ verdict: 'pass', failures: [], problems: [] });
+    // Asked for by name, a tier that has nothing to say of the region would be no pass.
+    const { tiers: _, ...every } = request(fuse(smallRepVit(true)), { engines: [wasm], only });
+    expect(await verify(every)).toMatchObject({ verdict: 'pass', failures: [], problems: [] });
   });
 
   test.each(['nowhere', 'input', `${MIXER}.conv.c`])('refuses %s, which is no deploy node', async (only) => {

@@ -109,9 +109,7 @@ async function dyadicTier(
   { fusion, engines, only, seed = DEFAULT_SEED }: VerifyRequest,
   ledger: Ledger,
 ): Promise<void> {
-  for (const finding of await checkDyadic(fusion, engines, seed)) {
-    if (only === undefined || finding.piece === only) ledger.add(finding);
-  }
+  for (const finding of await checkDyadic(fusion, engines, seed, only)) ledger.add(finding);
 }
 
 function weightCount({ reference }: Fusion): number {
@@ -119,7 +117,7 @@ function weightCount({ reference }: Fusion): number {
 }
 
 /** A tier that had nothing to compare is not a pass: it is put on the record. */
-function expectEveryTier({ ledger, engines, only, wants }: Session, chosen: readonly Piece[], isAsOne: boolean): void {
+function expectEveryTier({ ledger, engines, only, tiers }: Session, chosen: readonly Piece[], isAsOne: boolean): void {
   const hasWeights = chosen.some((piece) => weightShapesByKey(piece.deploy).size > 0);
   const hasFused = only === undefined || chosen.some(isFused);
   const expected: Tier[] = ['runtime'];
@@ -127,14 +125,17 @@ function expectEveryTier({ ledger, engines, only, wants }: Session, chosen: read
   if (hasWeights) expected.push('weights');
   if (hasFused) expected.push('basis', 'algebra');
   const present = new Set(ledger.summaries().map(({ tier }) => tier));
-  for (const tier of expected.filter(wants)) {
+  // A tier that was asked for by name is on the record, too, if it does not fit what it was asked about.
+  for (const tier of tiers ?? expected) {
     if (present.has(tier)) continue;
     const onEngine = tier === 'runtime' || tier === 'dyadic';
     const why = !isAsOne
       ? 'the forms have no regions in common'
       : onEngine && engines.length === 0
         ? 'no engine was given'
-        : 'no piece has any';
+        : only === undefined
+          ? 'no piece has any'
+          : `it has nothing to say of ${only} alone`;
     ledger.note(tier, 'nothing compared', 0, [`the ${tier} tier compared nothing: ${why}`]);
   }
 }
