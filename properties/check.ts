@@ -1,7 +1,8 @@
 /** What every property shares: its seed and number of draws, the replay of a failure, the verdict on a clean draw. */
-import { relative } from 'node:path';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import fc from 'fast-check';
-import { type RunnerTask, type RunnerTestCase, TestRunner, vi } from 'vitest';
+import { beforeEach, type RunnerTask, type RunnerTestCase, TestRunner, vi } from 'vitest';
 import type { DeployForm } from '../src/fused/forms.ts';
 import type { Fusion } from '../src/fused/fuse.ts';
 import type { Shape, Tensor, Weights } from '../src/network/tensor.ts';
@@ -19,6 +20,8 @@ declare module 'vitest' {
     /** What the properties of the test drew from, and how often in all. */
     seed?: number;
     draws?: number;
+    /** A sweep ended before all was drawn; what was drawn holds. */
+    isCutShort?: boolean;
     /** Right fusions that it has verified without a false alarm. */
     verified?: Readonly<Record<Subject, Record<Outcome, number>>>;
   }
@@ -37,6 +40,19 @@ const factor = numberFrom('FUSEPROOF_DRAWS', 1, (value) => value > 0 && value <=
 
 if (factor > 1) vi.setConfig({ testTimeout: NO_TIMEOUT });
 
+/**
+ * A folder of the sweep that runs the properties (scripts/properties.js): it writes `over` there, they what failed, under
+ * the id of the test. Files, for a property may keep its process too busy to listen.
+ */
+const sweep = process.env.FUSEPROOF_SWEEP;
+const OVER = 'the sweep is over';
+
+function isOver(folder: string): boolean {
+  return existsSync(join(folder, 'over'));
+}
+
+if (sweep !== undefined) beforeEach(({ skip }) => skip(isOver(sweep), OVER));
+
 function numberFrom(name: string, standard: number, isRight: (value: number) => boolean, needed: string): number {
   const text = process.env[name];
   const value = text === undefined ? standard : Number(text.trim() === '' ? Number.NaN : text);
@@ -48,6 +64,7 @@ export interface PropertyOptions<Draw> {
   readonly seed: number;
   readonly numRuns: number;
   readonly path?: string;
+  readonly plugins: fc.Plugin<Draw>[];
   readonly reporter: (details: fc.RunDetails<Draw>) => void;
 }
 
@@ -58,7 +75,35 @@ export interface PropertyOptions<Draw> {
 export function propertyOptions<Draw>(numRuns: number): PropertyOptions<Draw> {
   const path = process.env.FUSEPROOF_PATH;
   const draws = Math.max(1, Math.round(numRuns * factor));
-  return { seed, numRuns: draws, ...(path === undefined ? {} : { path }), reporter };
+  const plugins = sweep === undefined ? [] : [endingWith<Draw>(sweep)];
+  return { seed, numRuns: draws, ...(path === undefined ? {} : { path }), plugins, reporter };
+}
+
+type RunOutcome = fc.PreconditionFailure | fc.PropertyFailure | null;
+
+/** Ends a property between two draws when the sweep is over, and notes its first failure, before that is shrunk. */
+function endingWith<Draw>(folder: string): fc.Plugin<Draw> {
+  return () => {
+    let runs = 0;
+    let isNoted = false;
+    const note = (draw: Draw, run: number, outcome: RunOutcome): RunOutcome => {
+      if (!isNoted && outcome !== null && !fc.PreconditionFailure.isFailure(outcome)) {
+        isNoted = true;
+        const replay = replayOf({ seed, counterexamplePath: String(run) });
+        const lines = [`Failed, and not shrunk: ${fc.stringify(draw)}`, String(outcome.error), `Replay: ${replay}`];
+        writeFileSync(join(folder, currentTest().id), lines.join('\n'));
+      }
+      return outcome;
+    };
+    return {
+      decorateRun: (decorated) => (draw) => {
+        if (isOver(folder)) return new fc.PreconditionFailure(true);
+        const run = runs++;
+        const outcome = decorated(draw);
+        return outcome instanceof Promise ? outcome.then((late) => note(draw, run, late)) : note(draw, run, outcome);
+      },
+    };
+  };
 }
 
 /** The test that is running. */
@@ -67,17 +112,23 @@ function currentTest(): RunnerTestCase {
 }
 
 function reporter<Draw>(details: fc.RunDetails<Draw>): void {
-  const { meta } = currentTest();
+  const { meta, context } = currentTest();
   meta.seed = details.seed;
   meta.draws = (meta.draws ?? 0) + details.numRuns;
+  if (details.interrupted && details.counterexamplePath === null) {
+    meta.isCutShort = true;
+    // Ends the test: what it expects of all draws cannot be asked of a part of them.
+    context.skip(OVER);
+  }
   if (!details.failed) return;
   throw new Error(`${fc.defaultReportMessage(details)}\nReplay: ${replayOf(details)}`, {
     cause: details.errorInstance,
   });
 }
 
-/** The shell command that runs the smallest counterexample alone. */
-function replayOf<Draw>({ seed: drawn, counterexamplePath }: fc.RunDetails<Draw>): string {
+/** The shell command that runs one counterexample alone. */
+function replayOf(details: Pick<fc.RunDetails<unknown>, 'seed' | 'counterexamplePath'>): string {
+  const { seed: drawn, counterexamplePath } = details;
   const test = currentTest();
   const pattern = `^${nameOf(test).replace(/[$()*+.?[\\\]^{|}]/g, '\\$&')}$`;
   return [

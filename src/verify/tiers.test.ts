@@ -220,9 +220,7 @@ describe('without what a tier needs', () => {
   });
 
   test('forms that read other values have no regions in common', async () => {
-    const nodes = tiny.network.nodes.flatMap((node) =>
-      node.name === 'act' ? [] : [node.name === 'head' ? { ...node, inputs: ['m'] } : node],
-    );
+    const nodes = tiny.network.nodes.map((node) => (node.name === 'head' ? { ...node, inputs: ['m'] } : node));
     const broken = { ...tiny, network: { ...tiny.network, nodes } };
     const right = engine();
     const result = await verify(request(broken, { engines: [right], miniature: tiny }));

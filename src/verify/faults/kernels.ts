@@ -220,7 +220,7 @@ export const repVggDwFaults: readonly FaultyRule[] = [
   faulty('geo-identity-missing', repVggDw, identities(-1)),
   faulty('geo-identity-double', repVggDw, identities(1)),
   // A 1 at every tap, not at the centre alone.
-  faulty('geo-identity-ones', repVggDw, {
+  faulty('geo-identity-spread', repVggDw, {
     fused: (field, match, right) => {
       if (match.op.kind !== 'conv2d') throw new Error('a convolution is made');
       const area = match.op.kernel[0] * match.op.kernel[1];

@@ -51,7 +51,7 @@ export interface FaultRow extends Fault {
   /** Draws on which it changed nothing, which were drawn again. */
   readonly redraws: number;
   readonly tiers: Readonly<Partial<Record<Tier, Kills>>>;
-  /** Whether there was a draw, and every one was killed by every tier that its nature calls for. */
+  /** Whether there was a draw, and every one was killed by every tier that its nature calls for, by a decade or more. */
   readonly killed: boolean;
   readonly survivors: readonly Survivor[];
   /** On freshly initialised weights: subjects on which a check of the logits passes all the same. */
@@ -125,6 +125,14 @@ function answerOf({ tiers }: Verification, tier: Tier): { verdict: Verdict; wors
 /** Nothing that could be compared is a kill: only a pass is a pass. What is inconclusive has seen nothing. */
 const KILLING: ReadonlySet<Verdict> = new Set(['fail', 'nothing compared']);
 
+/** Decades that a fault must stand beyond a bound: nearer to it, another draw might be within. */
+const LEAST_MARGIN = 1;
+
+/** Whether a fault is beyond the tier's bound by too little to rely on. */
+function isClose(tier: Tier, { worstRatio }: { readonly worstRatio: number }): boolean {
+  return BOUNDED.has(tier) && worstRatio > 0 && Math.log10(worstRatio) < LEAST_MARGIN;
+}
+
 function rowOf({ id, title, source }: PlantedFault, found: readonly Series[]): FaultRow {
   const trials = found.flatMap((series) => series.trials.map((trial) => ({ ...series, ...trial })));
   const isAsked = ({ subject }: { subject: Subject }, tier: Tier) => subject.without !== tier;
@@ -147,7 +155,7 @@ function rowOf({ id, title, source }: PlantedFault, found: readonly Series[]): F
     const { plant, subject, engine, seed, verification } = trial;
     const missedBy = plant.tiers.filter((tier) => {
       const answer = answerOf(verification, tier);
-      return isAsked(trial, tier) && (answer === undefined || !KILLING.has(answer.verdict));
+      return isAsked(trial, tier) && (answer === undefined || !KILLING.has(answer.verdict) || isClose(tier, answer));
     });
     if (missedBy.length === 0) return [];
     return [{ place: plant.place, subject: subject.name, ...(engine === undefined ? {} : { engine }), seed, missedBy }];
