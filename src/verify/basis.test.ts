@@ -62,7 +62,7 @@ function repMlpNet(): Network {
     reparam_conv_k: [1, 3],
     num_class: 3,
   });
-  return buildRepMlpNet(config, { batch: 1, height: 16, width: 24 });
+  return buildRepMlpNet(config, { batch: 2, height: 16, width: 24 });
 }
 
 const fusions: readonly (readonly [string, () => Fusion])[] = [
@@ -130,14 +130,20 @@ describe.each(fusions)('%s', (_name, fusionOf) => {
         key: finding.key,
         roundedInFloat32: finding.roundedInFloat32,
         verdict: comparison.verdict,
-        worst: comparison.worst.map((difference) => [difference.index, difference.actual]),
+        worst: comparison.worst.map((difference) => [
+          difference.index,
+          difference.actual,
+          Math.fround(difference.expected),
+          Math.abs(difference.actual - difference.expected) / difference.bound === difference.ratio,
+        ]),
       }));
     for (const piece of fused) {
       for (const key of keysOf(piece)) {
         const { length } = stored.get(key)!.data;
         // Every one of small tensors; of larger ones one in five, so that every row and column is met.
         for (let index = 0; index < length; index += length > 24 ? 5 : 1, weights++) {
-          const worst = [[index, nextUp(stored.get(key)!.data[index]!)]];
+          const own = stored.get(key)!.data[index]!;
+          const worst = [[index, nextUp(own), own, true]];
           expect(named(piece, key, index)).toEqual([{ key, roundedInFloat32: true, verdict: 'fail', worst }]);
         }
       }
@@ -200,12 +206,15 @@ describe('stored weights', () => {
   test('that are wrong are shown worst first, five at most, each once', () => {
     const { stored, piece, check } = padded();
     let wrong = stored;
-    for (let i = 0; i < 7; i++) wrong = withElement(wrong, 'm.weight', i, (value) => value + 2 ** (i - 12));
+    // Neither up nor down; each by far more than the one before it.
+    const order = [3, 6, 0, 5, 1, 4, 2];
+    order.forEach((power, i) => {
+      wrong = withElement(wrong, 'm.weight', i, (value) => value + 2 ** (6 * power - 24));
+    });
     const [finding, ...others] = check(piece, wrong);
     expect(others).toEqual([]);
     const { worst, worstRatio } = finding!.comparison;
-    expect(worst).toHaveLength(5);
-    expect(new Set(worst.map(({ index }) => index)).size).toBe(5);
+    expect(worst.map(({ index }) => index)).toEqual([6, 5, 4, 3, 2].map((power) => order.indexOf(power)));
     expect(worst.map(({ ratio }) => ratio)).toEqual(worst.map(({ ratio }) => ratio).toSorted((a, b) => b - a));
     expect(worstRatio).toBe(worst[0]!.ratio);
     for (const { index, actual, expected, bound, ratio } of worst) {
@@ -250,7 +259,14 @@ test('trained weights that are not finite are inconclusive', () => {
     stored,
   );
   expect(others).toEqual([]);
-  expect(finding!.comparison).toMatchObject({ verdict: 'inconclusive', reason: '1 values are not finite' });
+  const [clean] = checkBasis(piece!, weights, stored);
+  const { compared } = clean!.comparison;
+  expect(finding!.comparison).toMatchObject({ verdict: 'inconclusive', compared, reason: '1 values are not finite' });
+});
+
+test('weights that are missing are no finding', () => {
+  const { fused, weights } = subjectOf(fuse(convNorm({})));
+  expect(() => checkBasis(fused[0]!, weights, new Map())).toThrow();
 });
 
 test('a region of zeros, as pruning leaves it, is compared probe by probe', () => {
@@ -301,7 +317,8 @@ describe('a deploy node that', () => {
     ]);
     const [finding, ...others] = checkBasis(pieceOf(reference, three), weights, stored);
     expect(others).toEqual([]);
-    expect(finding!.key).toBeUndefined();
+    expect(finding).not.toHaveProperty('key');
+    expect(finding!.rounding.worstWeight).toMatch(/^no weight\[/);
     expect(finding!.comparison).toMatchObject({
       verdict: 'fail',
       reason: 'the reference has an effect where the deploy form has no weight',
@@ -348,6 +365,174 @@ describe('a deploy node that', () => {
       randomWeights(deploy, SEED),
     );
     expect(others).toEqual([]);
-    expect(finding!.comparison).toMatchObject({ verdict: 'inconclusive', compared: 0, failures: 0 });
+    expect(finding).toEqual({
+      shape: [],
+      operations: 0,
+      rounding: { correctly: 0, inFloat32: 0, worstUlps: 0.5 },
+      comparison: {
+        verdict: 'inconclusive',
+        compared: 0,
+        failures: 0,
+        worstRatio: 0,
+        worst: [],
+        reason: expect.stringContaining('relu'),
+      },
+    });
+    expect(finding!.rounding).not.toHaveProperty('worstWeight');
+  });
+
+  test('reads columns where the reference reads rows fails, with the very same weights', () => {
+    const reference = single('trained', { ...conv, kernel: [3, 1], padding: [1, 0] });
+    const deploy = single('fused', { ...conv, kernel: [1, 3], padding: [0, 1] });
+    const weights = randomWeights(reference, SEED);
+    const { data } = weights.get('trained.weight')!;
+    const stored = new Map([
+      ['fused.weight', { shape: [4, 2, 1, 3], data }],
+      ['fused.bias', weights.get('trained.bias')!],
+    ]);
+    const findings = checkBasis(pieceOf(reference, deploy), weights, stored);
+    // Beside the centres, a weight where there should be none and none where there should be one.
+    expect(findings.map(({ key }) => key).toSorted()).toEqual(['fused.weight', undefined]);
+    for (const { comparison } of findings) expect(comparison.verdict).toBe('fail');
+    const named = findings.find(({ key }) => key !== undefined)!;
+    expect(named.comparison).not.toHaveProperty('reason');
+  });
+});
+
+/** One 1x1 convolution of one channel in either form: its only weight as trained and as stored. */
+function oneWeight(trained: number, storedAs: number, demand?: Demand) {
+  const pixel = { ...conv, outChannels: 1, kernel: [1, 1], bias: false } as const;
+  const [reference, deploy] = [single('trained', pixel, [1, 1, 2, 2]), single('fused', pixel, [1, 1, 2, 2])];
+  const tensor = (value: number) => ({ shape: [1, 1, 1, 1], data: Float64Array.of(value) });
+  const findings = checkBasis(
+    pieceOf(reference, deploy),
+    new Map([['trained.weight', tensor(trained)]]),
+    new Map([['fused.weight', tensor(storedAs)]]),
+    demand,
+  );
+  expect(findings).toHaveLength(1);
+  const { comparison, rounding, operations } = findings[0]!;
+  return { verdict: comparison.verdict, rounding, operations };
+}
+
+describe('a weight that lies between two floats', () => {
+  const [low, high] = [1, 1 + 2 ** -23];
+  const middle = 1 + 2 ** -24;
+
+  test.each<[string, number, number, number]>([
+    ['in the middle, rounded down', middle, low, 1],
+    ['in the middle, rounded up', middle, high, 1],
+    ['beside the middle by what float64 may have rounded', middle - 2 ** -52, high, 1],
+    ['small, in the middle', middle, high, 2 ** -20],
+  ])('%s, is correctly rounded', (_name, trained, storedAs, scale) => {
+    expect(oneWeight(trained * scale, storedAs * scale)).toMatchObject({
+      verdict: 'pass',
+      rounding: { correctly: 1, inFloat32: 0, worstUlps: 0.5 },
+    });
+  });
+
+  test.each([1, 2 ** -20, 2 ** 20])('nearer to the other one is not, at the scale of %d', (scale) => {
+    const trained = (middle - 2 ** -40) * scale;
+    expect(oneWeight(trained, high * scale)).toMatchObject({ verdict: 'fail', rounding: { correctly: 0 } });
+    expect(oneWeight(trained, high * scale, 'fused in float32')).toMatchObject({
+      verdict: 'pass',
+      rounding: { correctly: 0, inFloat32: 1, worstWeight: 'fused.weight[0, 0, 0, 0]' },
+    });
+  });
+});
+
+describe('a weight beneath the smallest normal float', () => {
+  test('that is lost altogether is correctly rounded, and counted', () => {
+    expect(oneWeight(2 ** -160, 0)).toMatchObject({ verdict: 'pass', rounding: { correctly: 1 } });
+  });
+
+  test('may be off by the underflow of each operation, and no more', () => {
+    // A product, and one for the comparison itself.
+    const operations = 2;
+    const smallest = 2 ** -149;
+    expect(oneWeight(0, operations * smallest, 'fused in float32')).toMatchObject({ verdict: 'pass', operations });
+    expect(oneWeight(0, (operations + 1) * smallest, 'fused in float32').verdict).toBe('fail');
+    expect(oneWeight(2 ** -140, 2 ** -140 + smallest, 'fused in float32').verdict).toBe('pass');
+  });
+});
+
+describe('windows', () => {
+  const [perSet, sets, parts, window] = [2, 3, [2, 3], [2, 4]] as const;
+  const pixels = window[0] * window[1];
+  const shape = [2, perSet * sets, parts[0] * window[0], parts[1] * window[1]];
+
+  /** partition -> fc3 -> departition. */
+  function windowed(
+    prenorm: boolean,
+    more: (builder: NetworkBuilder, x: string, y: string) => string = (_, _x, y) => y,
+  ) {
+    const builder = new NetworkBuilder('windows');
+    const x = builder.input('input', shape);
+    const source = prenorm ? builder.add('bn', norm, [x]) : x;
+    const cut = builder.add('cut', { kind: 'partition', window, sets }, [source]);
+    const mixed = builder.add('fc3', { kind: 'setLinear', bias: true }, [cut]);
+    const back = builder.add('back', { kind: 'departition', channels: perSet * sets, parts }, [mixed]);
+    return builder.build(more(builder, x, back));
+  }
+
+  function oneLayer(own: Partial<OpOf<'windowLinear'>>): Network {
+    const builder = new NetworkBuilder('layer');
+    const op = { kind: 'windowLinear', window, sets, bias: true, affine: false, ...own } as const;
+    return builder.build(builder.add('fused', op, [builder.input('input', shape)]));
+  }
+
+  /** The weights of fc3, for as many share-sets as `setOf` has. */
+  function dealt(weights: Weights<Float32Array>, setOf: readonly number[]): Weights<Float32Array> {
+    const deal = (key: string, ofSet: number) => {
+      const { data } = weights.get(key)!;
+      return Float32Array.from({ length: setOf.length * ofSet }, (_, i) => {
+        return data[setOf[Math.floor(i / ofSet)]! * ofSet + (i % ofSet)]!;
+      });
+    };
+    return new Map([
+      ['fused.weight', { shape: [setOf.length * pixels, pixels, 1, 1], data: deal('fc3.weight', pixels ** 2) }],
+      ['fused.bias', { shape: [setOf.length * pixels], data: deal('fc3.bias', pixels) }],
+    ]);
+  }
+
+  test('that each come back to their place pass, every weight and every window compared', () => {
+    const reference = windowed(false);
+    const weights = randomWeights(reference, SEED);
+    const [finding, ...others] = checkBasis(pieceOf(reference, oneLayer({})), weights, dealt(weights, [0, 1, 2]));
+    expect(others).toEqual([]);
+    const windows = perSet * sets * parts[0] * parts[1];
+    // Each window has a number, in binary: a one for each probe that it stands in.
+    let routed = 0;
+    for (let number = 1; number <= windows; number++)
+      routed += [...number.toString(2)].filter((bit) => bit === '1').length;
+    const compared = sets * pixels ** 2 + routed * pixels + windows * pixels;
+    expect(finding!.comparison).toMatchObject({ verdict: 'pass', compared });
+  });
+
+  test('that come back to the place of others fail, though all weights are right', () => {
+    const reference = windowed(false);
+    const weights = randomWeights(reference, SEED);
+    // A share-set for each channel: then every window stays in its place, where here some change theirs.
+    const stays = oneLayer({ sets: perSet * sets });
+    const findings = checkBasis(pieceOf(reference, stays), weights, dealt(weights, [0, 1, 2, 0, 1, 2]));
+    expect(findings.map(({ comparison }) => comparison.verdict)).toContain('fail');
+  });
+
+  test.each<[string, Network]>([
+    ['no batch norm', windowed(false)],
+    [
+      'a batch norm that is not the only reader',
+      windowed(true, (builder, x, y) => builder.add('add', { kind: 'add' }, [x, y])),
+    ],
+  ])('of which a layer scales each channel are inconclusive behind %s', (_name, reference) => {
+    const weights = randomWeights(reference, SEED);
+    const deploy = oneLayer({ affine: true });
+    const [finding, ...others] = checkBasis(pieceOf(reference, deploy), weights, randomWeights(deploy, SEED));
+    expect(others).toEqual([]);
+    expect(finding!.comparison).toMatchObject({
+      verdict: 'inconclusive',
+      compared: 0,
+      reason: 'fused scales each channel, but no batch norm alone reads input',
+    });
   });
 });

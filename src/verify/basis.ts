@@ -257,6 +257,23 @@ function ones(count: number, each: number, element: (probe: number, i: number) =
   return { rows, values, probes: count };
 }
 
+type Cutting = Node<'partition'> | Node<'windowLinear'>;
+
+function isCutting(node: Node | undefined): node is Cutting {
+  return isKind(node, 'partition') || isKind(node, 'windowLinear');
+}
+
+/** The cut into windows that both forms make; undefined where one makes none, or another. */
+function commonCut(networks: readonly Network[]): Cutting | undefined {
+  const [first, ...others] = networks.map(({ nodes }) => nodes.find(isCutting));
+  if (first === undefined) return undefined;
+  const { sets, window } = first.op;
+  const isSame = others.every(
+    (cut) => cut?.op.sets === sets && cut.op.window[0] === window[0] && cut.op.window[1] === window[1],
+  );
+  return isSame ? first : undefined;
+}
+
 /** Batches of probes that hold a basis of the input between them. */
 function* basisOf(shape: Shape, networks: readonly Network[]): Generator<Probe> {
   const batches = function* (
@@ -270,9 +287,9 @@ function* basisOf(shape: Shape, networks: readonly Network[]): Generator<Probe> 
       yield ones(count, each, (probe, i) => element(first + probe, i));
     }
   };
-  const cut = networks[0]!.nodes.find((node) => isKind(node, 'partition'));
+  const cut = commonCut(networks);
   const [, channels = 1, height = 1, width = 1] = shape;
-  if (isKind(cut, 'partition')) {
+  if (cut !== undefined) {
     // The windows of a share-set are a batch: those of its first channel, and who goes where.
     const [rows, columns] = windowsOf(cut, shape).parts;
     const [h, w] = cut.op.window;
