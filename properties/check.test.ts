@@ -6,7 +6,7 @@ import { NetworkBuilder } from '../src/network/builder.ts';
 import type { Network } from '../src/network/ops.ts';
 import { faulty, mapped } from '../src/verify/faults/mistake.ts';
 import { convNorm, type Values } from './arbitraries.ts';
-import { type Drawn, expectClean } from './check.ts';
+import { type Drawn, expectClean, propertyOptions } from './check.ts';
 import { inCompleteForm, regions } from './networks.ts';
 
 const one = [1, 1] as const;
@@ -75,4 +75,8 @@ test('the same seed draws the same', () => {
   const texts = (seed: number) => fc.sample(regions(), { seed, numRuns: 5 }).map((draw) => draw[fc.toStringMethod]());
   expect(texts(1)).toEqual(texts(1));
   expect(texts(2)).not.toEqual(texts(1));
+});
+
+test('only a sweep cuts a property short', () => {
+  expect(propertyOptions(5).plugins).toEqual([]);
 });

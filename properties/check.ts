@@ -89,9 +89,14 @@ function endingWith<Draw>(folder: string): fc.Plugin<Draw> {
     const note = (draw: Draw, run: number, outcome: RunOutcome): RunOutcome => {
       if (!isNoted && outcome !== null && !fc.PreconditionFailure.isFailure(outcome)) {
         isNoted = true;
-        const replay = replayOf({ seed, counterexamplePath: String(run) });
-        const lines = [`Failed, and not shrunk: ${fc.stringify(draw)}`, String(outcome.error), `Replay: ${replay}`];
-        writeFileSync(join(folder, currentTest().id), lines.join('\n'));
+        const test = currentTest();
+        const lines = [
+          `${relative(process.cwd(), test.file.filepath)} > ${nameOf(test)}`,
+          `Failed, and not shrunk: ${fc.stringify(draw)}`,
+          String(outcome.error),
+          `Replay: ${replayOf({ seed, counterexamplePath: String(run) })}`,
+        ];
+        writeFileSync(join(folder, test.id), lines.join('\n'));
       }
       return outcome;
     };

@@ -27,13 +27,13 @@ const AREAS = {
   ...Object.fromEntries(
     APART.map((name) => [
       name,
-      { mutate: [`src/verify/${name}.ts`], tests: [`src/verify/${name}.test.ts`, 'src/verify/tiers.test.ts'] },
+      { mutate: [`src/verify/${name}.ts`], tests: [`src/verify/${name}*.test.ts`, 'src/verify/tiers.test.ts'] },
     ]),
   ),
   verify: {
     mutate: ['src/verify/**/*.ts', '!src/verify/faults/**', ...APART.map((name) => `!src/verify/${name}.ts`), TESTS],
     // verify.test.ts opens engines, which takes seconds; tiers.test.ts has one of its own.
-    tests: [`src/verify/!(${['verify', ...APART].join('|')}).test.ts`],
+    tests: [`src/verify/!(${['verify', ...APART.map((name) => `${name}*`)].join('|')}).test.ts`],
   },
 };
 

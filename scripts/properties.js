@@ -15,10 +15,12 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 const BLOBS = '.vitest-reports';
 /** Draws of a round over those of a test run: enough that starting a round costs little. */
 const FACTOR = 3;
+/** In the folder of a sweep, tells its properties to end. */
+const OVER = 'over';
 const PROPERTIES = 'properties/**/*.prop.ts';
 /** What shards draw from by default: they have to agree. */
 const SHARD_SEED = 1;
-/** When the time is over, tests that are under way have so long to end: time for a draw. */
+/** When the time is over, no file may take longer to end: time for a draw, or to load. */
 const GRACE_S = 30;
 /** One Ctrl-C may arrive twice, from the terminal and from npm; a signal after this asks again. */
 const SAME_SIGNAL_S = 1;
@@ -111,8 +113,10 @@ class Tally {
   cutShort = 0;
   seeds = new Set();
   failures = 0;
-  /** Tests that have begun and not ended, by id. */
+  /** Files that have begun and not ended, and what runs of them as far as it is known. */
   underWay = new Map();
+  /** Ids of tests. */
+  ended = new Set();
   /** Whether workers may have been ended from outside, as by a Ctrl-C that reaches them, too. */
   mayLoseWorkers = false;
 
@@ -139,9 +143,11 @@ class Tally {
   /** Of vitest: counts what each test has noted in its `meta`, and prints a failure when it is there. */
   reporter() {
     return {
-      onTestCaseReady: (test) => this.underWay.set(test.id, titleOf(test)),
+      onTestModuleQueued: ({ relativeModuleId: file }) => this.underWay.set(file, new Set()),
+      onTestCaseReady: (test) => this.underWay.get(test.module.relativeModuleId)?.add(titleOf(test)),
       onTestCaseResult: (test) => {
-        this.underWay.delete(test.id);
+        this.underWay.get(test.module.relativeModuleId)?.delete(titleOf(test));
+        this.ended.add(test.id);
         const { state, errors } = test.result();
         const meta = test.meta();
         if (state === 'failed') {
@@ -150,6 +156,7 @@ class Tally {
         } else if (state === 'passed' || (meta.isCutShort && meta.draws > 0)) this.add(meta);
       },
       onTestModuleEnd: (module) => {
+        this.underWay.delete(module.relativeModuleId);
         const errors = module.errors();
         if (errors.length > 0) this.fail(module.relativeModuleId, errors);
       },
@@ -184,8 +191,17 @@ function summaryOf(tally, seconds) {
       );
     }
   }
-  for (const title of tally.underWay.values()) lines.push(`did not end in time, nothing of it is counted: ${title}`);
+  for (const [file, tests] of tally.underWay) {
+    const what = tests.size > 0 ? [...tests].join(', ') : file;
+    lines.push(`did not end in time, nothing of it is counted: ${what}`);
+  }
   return lines;
+}
+
+function conclusionOf({ failures, underWay }, lacks) {
+  if (failures > 0) return `${many(failures)} failed, see above`;
+  if (lacks !== undefined) return `nothing was ${lacks}, so nothing is shown; give it more --minutes`;
+  return underWay.size > 0 ? 'no failure in what did end' : 'no failure';
 }
 
 /**
@@ -193,16 +209,12 @@ function summaryOf(tally, seconds) {
  * @param {boolean} verifies whether right fusions should have been verified, not only something drawn
  */
 function finish(tally, { verifies, seconds, code = EXIT.pass }) {
-  const lines = summaryOf(tally, seconds);
-  const isEmpty = (verifies ? tally.clean : tally.draws) === 0;
-  if (tally.failures > 0) lines.push(`${many(tally.failures)} failed, see above`);
-  else if (isEmpty)
-    lines.push(`nothing was ${verifies ? 'verified' : 'drawn'}, so nothing is shown; give it more --minutes`);
-  else lines.push(tally.underWay.size > 0 ? 'no failure in what did end' : 'no failure');
-  process.stdout.write(`\n${lines.join('\n')}\n`);
-  const isInconclusive = isEmpty || tally.underWay.size > 0;
-  const otherwise = code === EXIT.pass && isInconclusive ? EXIT.inconclusive : code;
-  process.exit(tally.failures > 0 ? EXIT.failure : otherwise);
+  const aim = verifies ? 'verified' : 'drawn';
+  const lacks = (verifies ? tally.clean : tally.draws) === 0 ? aim : undefined;
+  process.stdout.write(`\n${[...summaryOf(tally, seconds), conclusionOf(tally, lacks)].join('\n')}\n`);
+  if (tally.failures > 0) process.exit(EXIT.failure);
+  const isInconclusive = lacks !== undefined || tally.underWay.size > 0;
+  process.exit(code === EXIT.pass && isInconclusive ? EXIT.inconclusive : code);
 }
 
 /** Stands for what shards have to have in common: the sources, and the files that were asked for. */
@@ -232,9 +244,8 @@ class Sweep {
   stopped;
   code = EXIT.pass;
   round = 0;
-  /** Where properties look for the file `over`, and note what failed (properties/check.ts). */
+  /** Where properties look for `OVER`, and note what failed under the id of the test (properties/check.ts). */
   folder = mkdtempSync(join(tmpdir(), 'fuseproof-sweep-'));
-
   workers = new Set();
 
   constructor(options) {
@@ -282,17 +293,18 @@ class Sweep {
   stop() {
     if (this.stopped !== undefined) return;
     this.stopped = this.seconds;
-    writeFileSync(join(this.folder, 'over'), '');
-    const giveUp = () => this.tally.underWay.size > 0 && this.giveUp();
-    setInterval(giveUp, 1000 * GRACE_S).unref();
+    writeFileSync(join(this.folder, OVER), '');
+    const { underWay } = this.tally;
+    let files = [...underWay.keys()];
+    const look = () => {
+      if (files.some((file) => underWay.has(file))) this.giveUp();
+      files = [...underWay.keys()];
+    };
+    setInterval(look, 1000 * GRACE_S).unref();
   }
 
-  /** Without the tests that have not ended, but for what they noted to have failed. */
+  /** Ends without the tests that have not ended. */
   giveUp() {
-    for (const [id, title] of this.tally.underWay) {
-      const note = join(this.folder, id);
-      if (existsSync(note)) this.tally.fail(title, [{ message: readFileSync(note, 'utf8') }]);
-    }
     // What is there of this shard is not all that it has seen.
     if (this.options.shard !== undefined) this.removeReports();
     for (const worker of this.workers) worker.kill('SIGKILL');
@@ -368,6 +380,11 @@ class Sweep {
 
   end() {
     const { tally, code, seconds } = this;
+    for (const id of readdirSync(this.folder)) {
+      if (id === OVER || tally.ended.has(id)) continue;
+      const [title, ...lines] = readFileSync(join(this.folder, id), 'utf8').split('\n');
+      tally.fail(title, [{ message: lines.join('\n') }]);
+    }
     finish(tally, { verifies: this.options.files.length === 0, seconds, code });
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { NetworkBuilder } from '../../network/builder.ts';
 import { weightShapesByKey } from '../../network/graph.ts';
-import type { Network } from '../../network/ops.ts';
+import type { Network, OpOf } from '../../network/ops.ts';
 import { elements } from '../../network/tensor.ts';
 import { buildRepMlpNet, completeRepMlpNetConfig } from '../../reference/repmlpnet.ts';
 import { buildRepVit, completeRepVitConfig } from '../../reference/repvit.ts';
@@ -32,6 +33,17 @@ const strictField: Field<number> = {
   array: (length) => strict(new Array<number>(length).fill(0)),
 };
 
+const conv: OpOf<'conv2d'> = {
+  kind: 'conv2d',
+  outChannels: 4,
+  kernel: [3, 3],
+  stride: [1, 1],
+  padding: [1, 1],
+  dilation: [1, 1],
+  groups: 4,
+  bias: false,
+};
+
 const networks: readonly (readonly [string, () => Network])[] = [
   ...[true, false].map(
     (legacy) =>
@@ -56,6 +68,23 @@ const networks: readonly (readonly [string, () => Network])[] = [
         num_class: 3,
       });
       return buildRepMlpNet(config, { batch: 1, height: 16, width: 24 });
+    },
+  ],
+  [
+    'a convolution behind a batch norm',
+    () => {
+      const builder = new NetworkBuilder('norm-conv');
+      const normed = builder.add('bn', { kind: 'batchNorm', eps: 1e-5 }, [builder.input('input', [1, 4, 5, 5])]);
+      return builder.build(builder.add('c', { ...conv, padding: [0, 0], bias: true }, [normed]));
+    },
+  ],
+  [
+    'a layer over windows without a bias and a convolution',
+    () => {
+      const builder = new NetworkBuilder('locality');
+      const x = builder.input('input', [2, 4, 3, 5]);
+      const terms = [builder.add('fc3', { kind: 'setLinear', bias: false }, [x]), builder.add('c', conv, [x])];
+      return builder.build(builder.add('add', { kind: 'add' }, terms));
     },
   ],
 ];
