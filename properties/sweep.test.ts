@@ -79,7 +79,8 @@ describe(\`it's (so) \${seed}\`, () => {
 /** A draw that ends the sweep, and comes to its own end when the sweep knows. */
 const ending = `
 async function endSweep(signal) {
-  process.kill(process.ppid, signal);
+  // The worker gets it as well, as it does from a terminal.
+  for (const id of [process.pid, process.ppid]) process.kill(id, signal);
   while (!existsSync(process.env.FUSEPROOF_SWEEP + '/over')) await new Promise((go) => setTimeout(go, 5));
 }
 `;
