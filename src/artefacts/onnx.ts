@@ -1,6 +1,6 @@
 import protobuf from 'protobufjs/light.js';
 import { InputError } from '../network/errors.ts';
-import { weightShapesByKey } from '../network/graph.ts';
+import { nodesByName, weightShapesByKey, withBatch } from '../network/graph.ts';
 import type { Network, Node, OpRules, Pair, Role } from '../network/ops.ts';
 import { applyRule } from '../network/ops.ts';
 import { windowsOf } from '../network/shapes.ts';
@@ -22,6 +22,7 @@ import {
   onnxMessages,
   valueInfo,
 } from './onnx-messages.ts';
+import { type ValueNames, valueNames } from './value-names.ts';
 import { windowOffset } from './window-offset.ts';
 
 /** The first opset in which Gelu is one op: below, it is five, and only some runtimes put them together again. */
@@ -45,9 +46,11 @@ const IR_VERSIONS: ReadonlyMap<number, number> = new Map([
 /** A protobuf message cannot be longer: its readers count bytes in a signed 32-bit integer. */
 const PROTOBUF_LIMIT = 2 ** 31 - 1;
 
-export interface OnnxOptions {
+export interface OnnxOptions extends ValueNames {
   /** Version of the operator set, 13 to 23; 20 by default. */
   readonly opset?: number;
+  /** Leaves the number of images open, as the dimension `batch`; fixed to the network's by default. */
+  readonly dynamicBatch?: boolean;
 }
 
 interface Context {
@@ -321,24 +324,13 @@ function initializerChunks({ name, dims, data }: Initializer): Uint8Array[] {
   return field('GraphProto', 'initializer', [head, ...field('TensorProto', 'raw_data', [raw])]);
 }
 
-/**
- * The network as an ONNX model: input shapes fixed, batch included; values named as the nodes that compute them,
- * initializers as the state_dict keys, both float32. Shift, row sums and bias of an affine windowLinear are one constant,
- * computed in float64. Float64 weights, `scale`'s factor and `batchNorm`'s eps are rounded
- * to nearest. Ops: https://onnx.ai/onnx/operators/.
- * @throws InputError where a weight is missing or of another shape, the opset is not known, or the model is longer than
- * protobuf's 2 GiB
- */
-export function writeOnnx(network: Network, weights: Weights, options: OnnxOptions = {}): Uint8Array {
-  const opset = options.opset ?? DEFAULT_OPSET;
-  const irVersion = IR_VERSIONS.get(opset);
-  if (irVersion === undefined) {
-    const known = [...IR_VERSIONS.keys()];
-    throw new InputError(
-      `opset ${opset} is not one that can be written; give a whole number from ${Math.min(...known)} to ${Math.max(...known)}`,
-    );
-  }
+/** A graph but for its inputs and outputs. */
+interface Graph {
+  readonly nodes: readonly NodeProto[];
+  readonly initializers: ReadonlyMap<string, Initializer>;
+}
 
+function graphOf(network: Network, weights: Weights, opset: number): Graph {
   const initializers = new Map<string, Initializer>();
   const add = (name: string, dims: Shape, data: Initializer['data']): string => {
     initializers.set(name, { name, dims, data });
@@ -361,12 +353,53 @@ export function writeOnnx(network: Network, weights: Weights, options: OnnxOptio
       reshaped: (role, dims) => add(key(role), dims, weight(role)),
     };
   };
-  const value = (name: string) => valueInfo(name, elementType.float, shapes.get(name) ?? []);
   const nodes = network.nodes.flatMap((node) => applyRule(rules, node, node.inputs, weightKeys(node), contextOf(node)));
+  return { nodes, initializers };
+}
+
+/** The graph for any number of images: a size that the batch changes is the one that Reshape works out, -1. */
+function graphOfAnyBatch(network: Network, weights: Weights, opset: number): Graph {
+  // Two sizes of which neither is 1: an axis of length 1 may be left out.
+  const [two, three] = [2, 3].map((batch) => graphOf(withBatch(network, batch), weights, opset)) as [Graph, Graph];
+  const initializers = new Map(two.initializers);
+  for (const [name, initializer] of two.initializers) {
+    const other = three.initializers.get(name)!;
+    if (!(initializer.data instanceof BigInt64Array)) continue;
+    const data = initializer.data.map((size, axis) => (size === other.data[axis] ? size : -1n));
+    initializers.set(name, { ...initializer, data });
+  }
+  return { nodes: two.nodes, initializers };
+}
+
+/**
+ * The network as an ONNX model: input shapes fixed, batch included unless it is left open; values named as the nodes that
+ * compute them, initializers as the state_dict keys, both float32. Shift, row sums and bias of an affine windowLinear are
+ * one constant, computed in float64. Float64 weights, `scale`'s factor and `batchNorm`'s eps are rounded
+ * to nearest. Ops: https://onnx.ai/onnx/operators/.
+ * @throws InputError where a weight is missing or of another shape, the opset is not known, a name is taken, or the model
+ * is longer than protobuf's 2 GiB
+ */
+export function writeOnnx(network: Network, weights: Weights, options: OnnxOptions = {}): Uint8Array {
+  const opset = options.opset ?? DEFAULT_OPSET;
+  const irVersion = IR_VERSIONS.get(opset);
+  if (irVersion === undefined) {
+    const known = [...IR_VERSIONS.keys()];
+    throw new InputError(
+      `opset ${opset} is not one that can be written; give a whole number from ${Math.min(...known)} to ${Math.max(...known)}`,
+    );
+  }
+
+  const { nodes, initializers } = (options.dynamicBatch ? graphOfAnyBatch : graphOf)(network, weights, opset);
+  const nameOf = valueNames(network, options);
+  const shapes = nodesByName(network);
+  const value = (name: string) => {
+    const [batch = 1, ...rest] = shapes.get(name)?.shape ?? [];
+    return valueInfo(nameOf(name), elementType.float, [options.dynamicBatch ? 'batch' : batch, ...rest]);
+  };
   const used = new Set(nodes.flatMap(({ input }) => input)); // weights that went into a constant are not
   const graph = encode('GraphProto', {
     name: network.name,
-    node: nodes,
+    node: nodes.map((node) => ({ ...node, input: node.input.map(nameOf), output: node.output.map(nameOf) })),
     input: network.inputs.map(value),
     output: [value(network.output)],
   });

@@ -1,4 +1,5 @@
 import type { KernelBackend, Tensor as TfjsTensor } from '@tensorflow/tfjs-core';
+import { transposedFilter } from '../artefacts/channels-last.ts';
 import { windowOffset } from '../artefacts/window-offset.ts';
 import { InputError } from '../network/errors.ts';
 import { weightShapesByKey } from '../network/graph.ts';
@@ -416,24 +417,6 @@ function tryDepthwise(
       `${name}: depthwise convolution with stride ${stride.join('x')} and dilation ${dilation.join('x')}; ${tf.getBackend()} refuses it: ${reason}`,
     );
   }
-}
-
-/** From PyTorch's [O, I, kh, kw] to tfjs' [kh, kw, I, O], rounded to float32. */
-function transposedFilter(
-  weight: FloatArray,
-  outChannels: number,
-  inChannels: number,
-  [height, width]: Pair,
-): Float32Array {
-  const taps = height * width;
-  const filter = new Float32Array(weight.length);
-  let to = 0;
-  for (let tap = 0; tap < taps; tap++) {
-    for (let i = 0; i < inChannels; i++) {
-      for (let o = 0; o < outChannels; o++) filter[to++] = weight[(o * inChannels + i) * taps + tap]!;
-    }
-  }
-  return filter;
 }
 
 /** [N, C, ...] -> [N, ..., C] */

@@ -65,3 +65,9 @@ export function withInputShapes(network: Network, inputShapes: ReadonlyMap<strin
   });
   return { ...network, nodes };
 }
+
+/** The same network on so many images. */
+export function withBatch(network: Network, batch: number): Network {
+  const inputs = network.nodes.filter(({ op }) => op.kind === 'input');
+  return withInputShapes(network, new Map(inputs.map(({ name, shape }) => [name, [batch, ...shape.slice(1)]])));
+}
