@@ -1,5 +1,36 @@
 import type { Network } from '../network/ops.ts';
+import type { Shape } from '../network/tensor.ts';
 import type { InputSize } from './size.ts';
+
+/** Form of a network, by the name that the deploy forms have (`fused/forms.ts`). */
+export type Form = 'train' | 'deploy' | 'deploy-official';
+
+/** A state dict as far as recognising goes: weights, or anything else with shapes by key. */
+export type Shapes = ReadonlyMap<string, { readonly shape: Shape }>;
+
+/** Whose names the keys of a state dict are. */
+export interface Naming {
+  readonly scheme: string;
+  readonly form: Form;
+  /** From a key of the state dict to the network's. */
+  readonly rename: (key: string) => string;
+}
+
+/** Something that keys and shapes do not say. */
+export interface Open<Config> {
+  readonly fields: readonly string[];
+  /** Whether a config's fields are among what is possible. */
+  readonly fits: (config: Config) => boolean;
+  /** For a message, with the values that fit: `legacy (true or false)`. */
+  readonly says: string;
+}
+
+/** What keys and shapes say of a network. */
+export interface Reading<Config> {
+  /** In what they leave open, the most usual. */
+  readonly config: Config;
+  readonly open: readonly Open<Config>[];
+}
 
 /** A network of the same make as another, but small: of few stages, blocks, channels, pixels and classes. */
 export interface Miniature<Config> {
@@ -59,6 +90,12 @@ export interface Family<Config> {
    * its flags and kernel sizes.
    */
   readonly miniature: (config: Config) => Miniature<Config>;
+  /** Whose names the keys are; undefined where they are not of this family. */
+  readonly naming: (state: Shapes) => Naming | undefined;
+  /**
+   * The config of a state dict under the network's keys. Where they are of no network, it is one that does not fit them.
+   */
+  readonly read: (state: Shapes, form: Form) => Reading<Config>;
   /** What tells the networks of the family apart, title and value: the columns of a table. */
   readonly traits: (config: Config) => Readonly<Record<string, string>>;
   /** The train forms of the network itself: as configured, then simpler ones that were published beside it. */

@@ -7,6 +7,7 @@ import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network, Pair } from '../network/ops.ts';
 import { DEFAULT_RESOLUTION, type Family, type Miniature, type Variant } from './family.ts';
+import { namingOfRepMlpNet, readRepMlpNet } from './repmlpnet-keys.ts';
 import type { InputSize } from './size.ts';
 
 /** The original's arguments of `RepMLPNet`. */
@@ -321,6 +322,11 @@ export const repMlpNet: Family<RepMlpNetConfig> = {
   resolution: resolutionOf,
   build: buildRepMlpNet,
   miniature,
+  naming: namingOfRepMlpNet,
+  read: (state, form) => {
+    const { fields, open } = readRepMlpNet(state, form);
+    return { config: completeRepMlpNetConfig(fields), open };
+  },
   traits: ({ channels, hs, ws, num_blocks, sharesets_nums }) => ({
     widths: channels.join(','),
     windows: hs.map((h, stage) => (h === ws[stage] ? h : `${h}x${ws[stage]}`)).join(','),

@@ -6,6 +6,7 @@ import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
 import { DEFAULT_RESOLUTION, type Family, type Miniature, type TrainForm, type Variant } from './family.ts';
+import { namingOfRepVit, readRepVit } from './repvit-keys.ts';
 import type { InputSize } from './size.ts';
 
 /** timm's arguments of `RepVit`. */
@@ -307,6 +308,11 @@ export const repVit: Family<RepVitConfig> = {
   resolution: () => DEFAULT_RESOLUTION,
   build: buildRepVit,
   miniature,
+  naming: namingOfRepVit,
+  read: (state, form) => {
+    const { fields, open } = readRepVit(state, form);
+    return { config: completeRepVitConfig(fields), open };
+  },
   traits: (config) => ({
     widths: config.embed_dim.join(','),
     depths: config.depth.join(','),

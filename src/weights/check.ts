@@ -2,7 +2,7 @@ import { InputError } from '../network/errors.ts';
 import { weightShapesByKey } from '../network/graph.ts';
 import type { Network } from '../network/ops.ts';
 import { formatShape, sameShape, type Weights } from '../network/tensor.ts';
-import { isStepCounter } from './safetensors.ts';
+import { isStepCounter } from './floats.ts';
 
 function list(what: string, keys: readonly string[]): readonly string[] {
   if (keys.length === 0) return [];

@@ -2,26 +2,30 @@
  * The safetensors format, https://github.com/huggingface/safetensors: 8 bytes with the length of the header (little
  * endian), the header in JSON, then the tensors' data, row-major and little endian, without holes or overlaps.
  */
-import { readFile } from 'node:fs/promises';
 import { InputError } from '../network/errors.ts';
-import { elements, type FloatArray, formatShape, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
-import { messageOfSystemError } from './system-error.ts';
+import { elements, formatShape, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
+import { byteCountOf, checkFinite, decodeFloats, FLOAT_BYTES, type FloatType, isStepCounter } from './floats.ts';
+import { isRecord, parseJson, typeName } from './json.ts';
+import { readWholeFile } from './read-file.ts';
 
-/** The format's own limit: its reference reader refuses a longer header. */
-export const MAX_HEADER_BYTES = 100_000_000;
+/**
+ * A tensor takes about 100 bytes of the header, and JSON up to 30 times its bytes in memory. The format itself allows
+ * 100 MB, for networks of a hundred thousand tensors and more.
+ */
+export const MAX_HEADER_BYTES = 2 ** 23;
 
 const LENGTH_BYTES = 8;
 
 /** Longest value of a damaged header that a message repeats. */
 const MAX_SHOWN = 80;
 
-/** Bytes of one element. */
-const FLOAT_BYTES: ReadonlyMap<string, number> = new Map([
-  ['F64', 8],
-  ['F32', 4],
-  ['F16', 2],
-  ['BF16', 2],
+const FLOAT_TYPES: ReadonlyMap<string, FloatType> = new Map([
+  ['F64', 'float64'],
+  ['F32', 'float32'],
+  ['F16', 'float16'],
+  ['BF16', 'bfloat16'],
 ]);
+/** Bytes of one element. */
 const INTEGER_BYTES: ReadonlyMap<string, number> = new Map([
   ['I64', 8],
   ['U64', 8],
@@ -32,11 +36,6 @@ const INTEGER_BYTES: ReadonlyMap<string, number> = new Map([
   ['I8', 1],
   ['U8', 1],
 ]);
-
-/** Whether a key is PyTorch's count of a batch norm's training steps, an integer that nothing reads in eval mode. */
-export function isStepCounter(key: string): boolean {
-  return /(^|\.)num_batches_tracked$/.test(key);
-}
 
 interface Entry {
   readonly name: string;
@@ -51,10 +50,7 @@ interface Entry {
  * @throws InputError where the file cannot be read or is malformed
  */
 export async function readSafetensors(path: string): Promise<Weights> {
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw new InputError(`${path}: ${messageOfSystemError(error, 'read')}; give a safetensors file`);
-  });
-  return parseSafetensors(bytes, path);
+  return parseSafetensors(await readWholeFile(path, 'a safetensors file'), path);
 }
 
 /**
@@ -64,6 +60,14 @@ export async function readSafetensors(path: string): Promise<Weights> {
  * @throws InputError where the file is malformed, or a weight is not finite
  */
 export function parseSafetensors(bytes: Uint8Array, subject: string): Weights {
+  return parseTypedSafetensors(bytes, subject).weights;
+}
+
+/** The same, with the types that the file holds its floats in. */
+export function parseTypedSafetensors(
+  bytes: Uint8Array,
+  subject: string,
+): { readonly weights: Weights; readonly types: ReadonlySet<FloatType> } {
   const headerBytes = headerLength(bytes, subject);
   const text = headerText(bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + headerBytes), subject);
   const entries = parseHeader(text, subject);
@@ -71,13 +75,16 @@ export function parseSafetensors(bytes: Uint8Array, subject: string): Weights {
   checkLayout(entries, data.length, subject);
 
   const weights = new Map<string, Tensor>();
-  for (const entry of entries) {
-    if (!FLOAT_BYTES.has(entry.dtype)) continue;
-    const tensor = { shape: entry.shape, data: decode(data.subarray(entry.begin, entry.end), entry, subject) };
-    checkFinite(tensor, entry.name, subject);
-    weights.set(entry.name, tensor);
+  const types = new Set<FloatType>();
+  for (const { name, dtype, shape, begin, end } of entries) {
+    const type = FLOAT_TYPES.get(dtype);
+    if (type === undefined) continue;
+    const values = decodeFloats(data.subarray(begin, end), type);
+    checkFinite(values, name, subject);
+    weights.set(name, { shape, data: values });
+    types.add(type);
   }
-  return weights;
+  return { weights, types };
 }
 
 function headerLength(bytes: Uint8Array, subject: string): number {
@@ -89,7 +96,7 @@ function headerLength(bytes: Uint8Array, subject: string): number {
   const length = new DataView(bytes.buffer, bytes.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
   if (length > MAX_HEADER_BYTES) {
     throw new InputError(
-      `${subject}: header of ${length} bytes; the format allows ${MAX_HEADER_BYTES}, so this is no safetensors file`,
+      `${subject}: header of ${length} bytes; at most ${MAX_HEADER_BYTES} are read, so this is no safetensors file of a network`,
     );
   }
   const rest = bytes.length - LENGTH_BYTES;
@@ -110,70 +117,15 @@ function headerText(bytes: Uint8Array, subject: string): string {
 }
 
 function parseHeader(text: string, subject: string): readonly Entry[] {
-  let header: unknown;
-  try {
-    header = JSON.parse(text);
-  } catch (error) {
-    throw new InputError(
-      `${subject}: the header is not JSON (${error instanceof Error ? error.message : error}); this is no safetensors file, or it is damaged`,
-    );
-  }
+  const header = parseJson(text, `${subject}: the header`, 'this is no safetensors file, or it is damaged');
   if (!isRecord(header)) {
     throw new InputError(
       `${subject}: the header is ${typeName(header)}; an object from tensor name to entry is needed`,
     );
   }
-  const duplicate = duplicateKey(text);
-  if (duplicate !== undefined) {
-    throw new InputError(
-      `${subject}: key ${JSON.stringify(duplicate)} stands twice in one object of the header; write the file again`,
-    );
-  }
   return Object.entries(header)
     .filter(([name]) => name !== '__metadata__')
     .map(([name, value]) => parseEntry(name, value, subject));
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function typeName(value: unknown): string {
-  if (value === null || value === undefined) return `${value}`;
-  return Array.isArray(value) ? 'an array' : `a ${typeof value}`;
-}
-
-/** The first key that an object of this valid JSON text holds twice: JSON.parse would keep the last without a word. */
-function duplicateKey(text: string): string | undefined {
-  const open: Set<string>[] = [];
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i];
-    if (character === '{') open.push(new Set());
-    else if (character === '}') open.pop();
-    else if (character === '"') {
-      const start = i;
-      do i = text.indexOf('"', i + 1);
-      while (isEscaped(text, i));
-      if (!isFollowedByColon(text, i)) continue;
-      const key = String(JSON.parse(text.slice(start, i + 1)));
-      if (open.at(-1)?.has(key)) return key;
-      open.at(-1)?.add(key);
-    }
-  }
-  return undefined;
-}
-
-/** Whether an odd number of backslashes stands before the character. */
-function isEscaped(text: string, index: number): boolean {
-  let start = index;
-  while (text[start - 1] === '\\') start--;
-  return (index - start) % 2 === 1;
-}
-
-function isFollowedByColon(text: string, index: number): boolean {
-  let next = index + 1;
-  while (' \t\n\r'.includes(text[next] ?? ':')) next++;
-  return text[next] === ':';
 }
 
 /** A value of the header for a message: whole where it is short and flat, else its type. */
@@ -194,12 +146,7 @@ function parseEntry(name: string, value: unknown, subject: string): Entry {
   if (!isCountArray(shape)) {
     throw new InputError(`${where}: shape ${shown(shape)}; a list of whole numbers of at least 0 is needed`);
   }
-  const byteCount = elements(shape) * elementBytes;
-  if (!Number.isSafeInteger(byteCount)) {
-    throw new InputError(
-      `${where}: shape ${formatShape(shape)} has too many elements; at most 2^53 bytes can be counted`,
-    );
-  }
+  const byteCount = byteCountOf(shape, elementBytes, where);
   if (!isCountArray(offsets) || offsets.length !== 2) {
     throw new InputError(
       `${where}: data_offsets ${shown(offsets)}; [begin, end] is needed, whole numbers of at least 0`,
@@ -219,7 +166,9 @@ function parseEntry(name: string, value: unknown, subject: string): Entry {
 
 /** Bytes of one element, or undefined where a tensor of this name cannot have the dtype. */
 function bytesOf(dtype: string, name: string): number | undefined {
-  return FLOAT_BYTES.get(dtype) ?? (isStepCounter(name) ? INTEGER_BYTES.get(dtype) : undefined);
+  const type = FLOAT_TYPES.get(dtype);
+  if (type !== undefined) return FLOAT_BYTES[type];
+  return isStepCounter(name) ? INTEGER_BYTES.get(dtype) : undefined;
 }
 
 function isCountArray(value: unknown): value is readonly number[] {
@@ -259,47 +208,6 @@ function checkLayout(entries: readonly Entry[], dataBytes: number, subject: stri
     throw new InputError(
       `${subject}: ${dataBytes - filled} bytes behind the last tensor, which ends at ${filled}; the format forbids it, so write the file again`,
     );
-  }
-}
-
-function decode(bytes: Uint8Array, { dtype, name }: Entry, subject: string): FloatArray {
-  switch (dtype) {
-    case 'F64':
-      return new Float64Array(...aligned(bytes, 8));
-    case 'F32':
-      return new Float32Array(...aligned(bytes, 4));
-    case 'F16':
-      return Float32Array.from(new Uint16Array(...aligned(bytes, 2)), float16Value);
-    case 'BF16':
-      return new Float32Array(Uint32Array.from(new Uint16Array(...aligned(bytes, 2)), (bits) => bits << 16).buffer);
-    default:
-      throw new Error(`${subject}: tensor ${name}: no decoder for ${dtype}`);
-  }
-}
-
-/** What a typed array's constructor takes to view these bytes; they are copied only where they are not aligned. */
-function aligned(bytes: Uint8Array, elementBytes: number): [ArrayBufferLike, number, number] {
-  const { buffer, byteOffset } = bytes.byteOffset % elementBytes === 0 ? bytes : new Uint8Array(bytes);
-  return [buffer, byteOffset, bytes.length / elementBytes];
-}
-
-/** The value of IEEE 754 binary16 bits: 1 sign, 5 exponent, 10 fraction bits. */
-function float16Value(bits: number): number {
-  const exponent = (bits >>> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  const sign = bits & 0x8000 ? -1 : 1;
-  if (exponent === 0x1f) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1024 + fraction) * 2 ** (exponent - 25);
-}
-
-function checkFinite({ data }: Tensor, name: string, subject: string): void {
-  for (let i = 0; i < data.length; i++) {
-    if (!Number.isFinite(data[i])) {
-      throw new InputError(
-        `${subject}: tensor ${JSON.stringify(name)}: ${data[i]} at index ${i}; every value must be finite, so repair it`,
-      );
-    }
   }
 }
 

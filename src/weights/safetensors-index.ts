@@ -1,0 +1,112 @@
+/**
+ * safetensors in shards: `model.safetensors.index.json` says in which file beside it each tensor lies. See
+ * https://huggingface.co/docs/transformers/big_models.
+ */
+import { realpath } from 'node:fs/promises';
+import { dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { InputError } from '../network/errors.ts';
+import type { Tensor, Weights } from '../network/tensor.ts';
+import { type FloatType, isStepCounter } from './floats.ts';
+import { isRecord, parseJson, typeName } from './json.ts';
+import { MAX_FILE_BYTES, readWholeFile } from './read-file.ts';
+import { parseTypedSafetensors } from './safetensors.ts';
+import { messageOfSystemError } from './system-error.ts';
+
+/** Shards: they exist to keep a file under some gigabytes, which all of them together are here. */
+export const MAX_SHARDS = 1024;
+
+/** An index names a tensor in about 100 bytes; JSON takes up to 30 times its bytes in memory. */
+export const MAX_INDEX_BYTES = 2 ** 23;
+
+/**
+ * Reads every shard. Each tensor must lie where the index says, and nowhere else.
+ * @param bytes the index
+ * @param path of the index; the shards lie beside it or below
+ * @throws InputError where the index or a shard is malformed, or a shard lies outside of the index's folder
+ */
+export async function readShards(
+  bytes: Uint8Array,
+  path: string,
+): Promise<{ readonly weights: Weights; readonly types: ReadonlySet<FloatType> }> {
+  const files = shardOfTensors(bytes, path);
+  const shards = new Set(files.values());
+  if (shards.size > MAX_SHARDS) {
+    throw new InputError(`${path}: names ${shards.size} shards; at most ${MAX_SHARDS} are read`);
+  }
+  const weights = new Map<string, Tensor>();
+  const types = new Set<FloatType>();
+  let total = 0;
+  for (const shard of shards) {
+    const shardPath = await insideFolder(shard, path);
+    const content = await readWholeFile(shardPath, 'every shard that the index names');
+    total += content.length;
+    if (total > MAX_FILE_BYTES) {
+      throw new InputError(
+        `${path}: its shards have more than ${MAX_FILE_BYTES} bytes together; so many cannot be read`,
+      );
+    }
+    const read = parseTypedSafetensors(content, shardPath);
+    for (const [name, tensor] of read.weights) {
+      if (files.get(name) !== shard) {
+        throw new InputError(
+          `${path}: tensor ${JSON.stringify(name)} lies in ${shard}, but ${files.has(name) ? `${files.get(name)} by the index` : 'is not in the index'}; write the files again`,
+        );
+      }
+      weights.set(name, tensor);
+    }
+    for (const type of read.types) types.add(type);
+  }
+  const missing = [...files.keys()].find((name) => !weights.has(name) && !isStepCounter(name));
+  if (missing !== undefined) {
+    throw new InputError(
+      `${path}: tensor ${JSON.stringify(missing)} is not in ${files.get(missing)}; write the files again`,
+    );
+  }
+  return { weights, types };
+}
+
+/** The index's map from tensor to file. */
+function shardOfTensors(bytes: Uint8Array, path: string): ReadonlyMap<string, string> {
+  if (bytes.length > MAX_INDEX_BYTES) {
+    throw new InputError(`${path}: an index of ${bytes.length} bytes; at most ${MAX_INDEX_BYTES} are read`);
+  }
+  const index = parseJson(new TextDecoder().decode(bytes), path, 'give the index of a sharded safetensors checkpoint');
+  const map = isRecord(index) ? index.weight_map : undefined;
+  if (!isRecord(map)) {
+    throw new InputError(
+      `${path}: weight_map is ${typeName(map)}; an object from tensor name to file is needed, as in model.safetensors.index.json`,
+    );
+  }
+  return new Map(
+    Object.entries(map).map(([name, file]) => {
+      if (typeof file === 'string') return [name, file];
+      throw new InputError(
+        `${path}: weight_map has ${typeName(file)} for ${JSON.stringify(name)}; a file name is needed`,
+      );
+    }),
+  );
+}
+
+/** The shard's path, with links followed. @throws InputError where that leaves the index's folder */
+async function insideFolder(shard: string, path: string): Promise<string> {
+  const outside = (where: string) =>
+    new InputError(
+      `${path}: shard ${JSON.stringify(shard)} lies outside of the index's folder${where}; put the file itself beside the index`,
+    );
+  const leaves = (from: string, to: string) => {
+    const way = relative(from, to);
+    return way === '..' || way.startsWith(`..${sep}`) || isAbsolute(way);
+  };
+  const folder = dirname(path);
+  const named = join(folder, shard);
+  // Before the file system is asked: not even the existence of other files is told.
+  if (shard.includes('\0') || isAbsolute(shard) || leaves(folder, named)) throw outside('');
+  try {
+    const [realFolder, real] = await Promise.all([realpath(folder), realpath(named)]);
+    if (leaves(realFolder, real)) throw outside(`, at ${real}`);
+    return named;
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError(`${named}: ${messageOfSystemError(error, 'read')}; give every shard that the index names`);
+  }
+}
