@@ -12,13 +12,14 @@ const spec: SessionSpec = {
   model: { name: 'tiny', config, resolution: 16 },
   size: { batch: 1, height: 16, width: 16 },
   seed: 0,
-  pair: { baseline: 'reference', arm: 'deploy' },
+  pairs: [{ baseline: 'reference', arm: 'deploy' }],
   engine: 'fake',
   threads: 1,
+  session: 1,
   quads: 3,
   budgetMs: 1,
   longestMs: 1000,
-  expected: { baseline: Float32Array.of(1, -0), arm: Float32Array.of(2) },
+  expected: { reference: Float32Array.of(1, -0), deploy: Float32Array.of(2) },
 };
 
 let folder: string;
@@ -29,10 +30,10 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 /** Runs a session in a child that is this script. */
-async function inChild(script: string, onProgress = (_: SessionProgress) => {}) {
+async function inChild(script: string, onProgress = (_: SessionProgress) => {}, signal?: AbortSignal) {
   const file = join(folder, `${files++}.mjs`);
   await writeFile(file, script);
-  return forkSession(spec, onProgress, pathToFileURL(file));
+  return forkSession(spec, onProgress, signal, pathToFileURL(file));
 }
 
 describe('forkSession', () => {
@@ -60,6 +61,16 @@ describe('forkSession', () => {
   test('a killed child is one clear error', async () => {
     const child = inChild(`process.once('message', () => process.kill(process.pid, 'SIGKILL'));`);
     await expect(child).rejects.toThrow('the timing process was killed (SIGKILL) before it had a result');
+  });
+
+  test('an interrupted run ends its child at once', async () => {
+    const controller = new AbortController();
+    const child = inChild(
+      `process.once('message', () => process.send({ kind: 'progress', progress: { phase: 'load' } })); setInterval(() => {}, 1000);`,
+      () => controller.abort(),
+      controller.signal,
+    );
+    await expect(child).rejects.toThrow('the timing process was killed (SIGKILL)');
   });
 
   test('a child that dies says what it said', async () => {

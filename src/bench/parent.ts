@@ -12,11 +12,13 @@ const STDERR_KEPT = 500;
 /**
  * Runs one session in a fresh process and waits until that process is gone.
  * @param onProgress called on the child's messages only
- * @throws Error in one line where the session fails, or its process dies without a reply
+ * @param signal ends the process at once
+ * @throws Error in one line where the session fails, is ended, or its process dies without a reply
  */
 export async function forkSession(
   spec: SessionSpec,
   onProgress: (progress: SessionProgress) => void,
+  signal?: AbortSignal,
   childFile: URL = CHILD,
 ): Promise<SessionResult | SessionSkip> {
   const child = fork(childFile, {
@@ -25,6 +27,8 @@ export async function forkSession(
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   let reply: Exclude<ChildMessage, { kind: 'progress' }> | undefined;
+  const end = () => child.kill('SIGKILL');
+  signal?.addEventListener('abort', end);
   let stderr = '';
   child.on('message', (message: ChildMessage) => {
     if (message.kind === 'progress') onProgress(message.progress);
@@ -36,11 +40,12 @@ export async function forkSession(
   // All messages have arrived when the channel is disconnected, all output when the process is closed.
   const gone = Promise.all([once(child, 'close'), once(child, 'disconnect')]);
   child.send(spec, () => {}); // a child that dies at once is reported by its end, not by this write
-  const [[code, signal]] = await gone;
+  const [[code, killedBy]] = await gone;
+  signal?.removeEventListener('abort', end);
 
   if (reply?.kind === 'result') return reply.result;
   if (reply?.kind === 'error') throw new Error(reply.message);
-  const end = signal === null ? `ended with code ${code}` : `was killed (${signal})`;
+  const how = killedBy === null ? `ended with code ${code}` : `was killed (${killedBy})`;
   const said = stderr.trim().replaceAll(/\s+/g, ' ');
-  throw new Error(`the timing process ${end} before it had a result${said === '' ? '' : `; it said: ${said}`}`);
+  throw new Error(`the timing process ${how} before it had a result${said === '' ? '' : `; it said: ${said}`}`);
 }

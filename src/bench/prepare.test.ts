@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { completeRepMlpNetConfig } from '../reference/repmlpnet.ts';
 import { completeRepVitConfig } from '../reference/repvit.ts';
-import { pairsOf, prepareForm, prepareModel, preparePair } from './prepare.ts';
+import { armsOf, isNull, pairsOf, prepareArms, prepareForm, prepareModel } from './prepare.ts';
 
 const repvit = {
   model: {
@@ -22,33 +22,35 @@ const repmlpnet = {
 };
 
 describe('pairsOf', () => {
-  test('is the deploy form against the train form', () => {
-    expect(pairsOf(prepareModel(repvit).deployForms)).toEqual([{ baseline: 'reference', arm: 'deploy' }]);
+  const described = (...args: Parameters<typeof pairsOf>) =>
+    pairsOf(...args).map(({ baseline, arm }) => `${arm} against ${baseline}`);
+
+  test('is the deploy form against the train form and against itself', () => {
+    const { deployForms } = prepareModel(repvit);
+    expect(described(deployForms, false)).toEqual(['deploy against reference', 'deploy against deploy']);
+    expect(pairsOf(deployForms, false).map(isNull)).toEqual([false, true]);
   });
 
-  test("and against the original's deploy form, where there is one", () => {
-    expect(pairsOf(prepareModel(repmlpnet).deployForms)).toEqual([
-      { baseline: 'reference', arm: 'deploy' },
-      { baseline: 'deploy-official', arm: 'deploy' },
-    ]);
+  test("and against the raw train form and the original's deploy form, where there are such", () => {
+    const pairs = pairsOf(prepareModel(repmlpnet).deployForms, true);
+    expect(pairs.map(({ baseline }) => baseline)).toEqual(['reference-raw', 'reference', 'deploy-official', 'deploy']);
+    expect(armsOf(pairs)).toEqual(['reference-raw', 'deploy', 'reference', 'deploy-official']);
   });
 });
 
-describe('preparePair', () => {
+describe('prepareArms', () => {
   test('builds the forms that it is asked for', () => {
-    const { forms } = preparePair(repmlpnet, { baseline: 'deploy-official', arm: 'deploy' });
-    const kinds = (['baseline', 'arm'] as const).map(
-      (role) => new Set(forms[role].network.nodes.map(({ op }) => op.kind)),
-    );
+    const { forms } = prepareArms(repmlpnet, ['reference-raw', 'deploy-official', 'deploy']);
+    const kinds = [...forms.values()].map(({ network }) => new Set(network.nodes.map(({ op }) => op.kind)));
     expect(kinds.map((has) => [has.has('batchNorm'), has.has('setLinear'), has.has('windowLinear')])).toEqual([
+      [true, true, false],
       [true, true, false],
       [false, false, true],
     ]);
   });
 
   test('gives every form the weights of its own network', () => {
-    const { forms } = preparePair(repmlpnet, { baseline: 'reference', arm: 'deploy-official' });
-    for (const { network, weights } of [forms.baseline, forms.arm]) {
+    for (const { network, weights } of prepareArms(repmlpnet, ['reference', 'deploy-official']).forms.values()) {
       const keys = network.nodes.flatMap((node) => Object.values(node.weights));
       expect(new Set(weights.keys())).toEqual(new Set(keys));
     }

@@ -6,16 +6,22 @@ import { buildMiniature, buildNetwork, type Model } from '../reference/config.ts
 import type { InputSize } from '../reference/size.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
 
-/** A form of a network that is timed: the train form (reference), or a deploy form. */
-export type Arm = 'reference' | DeployForm['name'];
+/**
+ * What is timed of a network: the train form with the engine's own graph optimisation off (reference-raw), the train form
+ * as the engine optimises it, or a deploy form.
+ */
+export type Arm = 'reference-raw' | 'reference' | DeployForm['name'];
 
-/** Two forms that are timed against each other: how many times faster than the baseline is the arm? */
+/**
+ * Two arms that are timed against each other: how many times faster than the baseline is the arm? Where both are the
+ * same, that one is loaded twice: the null control.
+ */
 export interface ArmPair {
   readonly baseline: Arm;
   readonly arm: Arm;
 }
 
-/** The part that a form plays in its pair. */
+/** The part that an arm plays in its pair. */
 export type Role = keyof ArmPair;
 
 /** All that decides a network, its weights and its input: every process that has it makes the same bits. */
@@ -66,35 +72,46 @@ export function prepareDeployForm({ reference }: PreparedModel, form: DeployForm
 }
 
 /**
- * One form of a prepared network.
+ * The network of one arm.
  * @throws Error where the network has no such form
  */
 export function prepareForm(prepared: PreparedModel, arm: Arm): PreparedForm {
-  if (arm === 'reference') return prepared.reference;
+  if (arm === 'reference' || arm === 'reference-raw') return prepared.reference;
   const form = prepared.deployForms.find(({ name }) => name === arm);
   if (form === undefined) throw new Error(`${prepared.name} has no ${arm} form`);
   const { network, weights } = prepareDeployForm(prepared, form);
   return { network, weights };
 }
 
-/** What is timed of a network: its complete deploy form against the train form, then against every other deploy form. */
-export function pairsOf(forms: PreparedModel['deployForms']): readonly ArmPair[] {
-  const arm = 'deploy';
-  const others = forms.map(({ name }) => name).filter((name) => name !== arm);
-  return ['reference' as const, ...others].map((baseline) => ({ baseline, arm }));
+export function isNull({ baseline, arm }: ArmPair): boolean {
+  return baseline === arm;
 }
 
-/** The two forms of one session, and the input for both. */
-export interface PreparedPair {
-  readonly forms: Readonly<Record<Role, PreparedForm>>;
+/**
+ * What is timed of a network on an engine: its complete deploy form against the train form, raw and as the engine
+ * optimises it, against every other deploy form, and against itself.
+ * @param optimises whether the engine rewrites graphs by itself, so that the raw train form is another arm
+ */
+export function pairsOf(forms: PreparedModel['deployForms'], optimises: boolean): readonly ArmPair[] {
+  const arm = 'deploy';
+  const raw = optimises ? (['reference-raw'] as const) : [];
+  const baselines = [...raw, 'reference' as const, ...forms.map(({ name }) => name)];
+  return baselines.map((baseline) => ({ baseline, arm }));
+}
+
+/** The arms of these pairs, each once, in their order. */
+export function armsOf(pairs: readonly ArmPair[]): readonly Arm[] {
+  return [...new Set(pairs.flatMap(({ baseline, arm }) => [baseline, arm]))];
+}
+
+/** The arms of one session, and the input for all. */
+export interface PreparedArms {
+  readonly forms: ReadonlyMap<Arm, PreparedForm>;
   readonly input: Tensor<Float32Array>; // [N, C, H, W]
 }
 
-/** Builds two forms of a network, and holds no other. */
-export function preparePair(spec: ModelSpec, { baseline, arm }: ArmPair): PreparedPair {
+/** Builds these arms of a network, and no other. */
+export function prepareArms(spec: ModelSpec, arms: readonly Arm[]): PreparedArms {
   const prepared = prepareModel(spec);
-  return {
-    forms: { baseline: prepareForm(prepared, baseline), arm: prepareForm(prepared, arm) },
-    input: prepared.input,
-  };
+  return { forms: new Map(arms.map((arm) => [arm, prepareForm(prepared, arm)])), input: prepared.input };
 }

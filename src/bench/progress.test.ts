@@ -1,9 +1,15 @@
 import { expect, test } from 'vitest';
 import { progressText } from './progress.ts';
-import type { SessionProgress } from './session.ts';
+import { overSessions } from './replicates.ts';
+import type { TimingProgress } from './schedule.ts';
 
-const timing = (step: SessionProgress, secondsLeft: number) =>
-  progressText({ phase: 'time', model: 'repvit_m0_9', engine: 'wasm', session: 2, sessions: 6, step, secondsLeft });
+const setting = {
+  model: { name: 'repvit_m0_9' },
+  engine: { name: 'wasm' },
+} as TimingProgress['setting'];
+
+const timing = (rest: Pick<TimingProgress, 'step' | 'secondsLeft'> & Partial<TimingProgress>) =>
+  progressText({ phase: 'time', setting, session: 2, sessions: 5, done: 6, due: 30, soFar: undefined, ...rest });
 
 test('a verification says how far it is', () => {
   const engines = ['wasm', 'cpu'];
@@ -16,17 +22,22 @@ test('a verification says how far it is', () => {
   });
 });
 
-test('a session says its step and the time left', () => {
-  const task = 'time repvit_m0_9 on wasm (session 2 of 6)';
+test('a session says its step, how far the run is and the time left', () => {
+  const task = 'time repvit_m0_9 on wasm (session 2 of 5)';
   expect([
-    timing({ phase: 'load' }, 80.2),
-    timing({ phase: 'warm-up' }, 60),
-    timing({ phase: 'quad', quad: 3, quads: 24 }, 1),
-    timing({ phase: 'quad', quad: 24, quads: 24 }, 0),
+    timing({ step: { phase: 'load' }, secondsLeft: 80.2 }),
+    timing({ step: { phase: 'warm-up' }, secondsLeft: 60 }),
+    timing({ step: { phase: 'quad', quad: 3, quads: 4 }, secondsLeft: 1 }),
   ]).toEqual([
-    { task, done: 0, total: 1, what: 'loading', secondsLeft: 80.2 },
-    { task, done: 0, total: 1, what: 'warming up', secondsLeft: 60 },
-    { task, done: 2, total: 24, what: 'quad 3 of 24', secondsLeft: 1 },
-    { task, done: 23, total: 24, what: 'quad 24 of 24', secondsLeft: 0 },
+    { task, done: 6, total: 30, what: 'loading', secondsLeft: 80.2 },
+    { task, done: 6, total: 30, what: 'warming up', secondsLeft: 60 },
+    { task, done: 6.5, total: 30, what: 'quad 3 of 4', secondsLeft: 1 },
   ]);
+});
+
+test('and what the sessions so far say, with an interval from the second one on', () => {
+  const step = { phase: 'quad', quad: 1, quads: 4 } as const;
+  const said = (estimates: readonly number[]) => timing({ step, secondsLeft: 1, soFar: overSessions(estimates) }).what;
+  expect(said([Math.log(1.5)])).toBe('so far 1.500, quad 1 of 4');
+  expect(said([Math.log(1.5), Math.log(1.5)])).toBe('so far 1.500 (1.500 to 1.500), quad 1 of 4');
 });

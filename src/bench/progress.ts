@@ -1,3 +1,4 @@
+import { ends, type OverSessions } from './replicates.ts';
 import type { BenchProgress } from './run.ts';
 import type { SessionProgress } from './session.ts';
 
@@ -16,14 +17,27 @@ function stepText(step: SessionProgress): string {
   return step.phase === 'load' ? 'loading' : 'warming up';
 }
 
+/** Of the deploy form against the train form, as the sessions so far have it. */
+function soFarText(soFar: OverSessions): string {
+  const { low, high } = ends(soFar);
+  const interval = low === null || high === null ? '' : ` (${low.toFixed(3)} to ${high.toFixed(3)})`;
+  return `so far ${Math.exp(soFar.mean).toFixed(3)}${interval}`;
+}
+
 /** A run's event in words. */
 export function progressText(event: BenchProgress): ProgressText {
   if (event.phase === 'verify') {
     const { model, engines, form, done, total } = event;
     return { task: `verify ${model} on ${engines.join(', ')}`, done, total, what: `${form} form` };
   }
-  const { model, engine, session, sessions, step, secondsLeft } = event;
-  const [done, total] = step.phase === 'quad' ? [step.quad - 1, step.quads] : [0, 1];
-  const task = `time ${model} on ${engine} (session ${session} of ${sessions})`;
-  return { task, done, total, what: stepText(step), secondsLeft };
+  const { setting, session, sessions, done, due, step, soFar, secondsLeft } = event;
+  const within = step.phase === 'quad' ? (step.quad - 1) / step.quads : 0;
+  const place = `${setting.model.name} on ${setting.engine.name}`;
+  return {
+    task: `time ${place} (session ${session} of ${sessions})`,
+    done: done + within,
+    total: due,
+    what: [...(soFar === undefined ? [] : [soFarText(soFar)]), stepText(step)].join(', '),
+    secondsLeft,
+  };
 }

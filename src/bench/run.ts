@@ -1,62 +1,38 @@
 /** One benchmark run: verify, count, then time, one session after another. What was not verified is not timed. */
+import { createHash } from 'node:crypto';
 import { audit } from '../audit/audit.ts';
 import type { Engine } from '../engines/engine.ts';
-import { openAvailable } from '../engines/index.ts';
-import { InputError } from '../network/errors.ts';
-import { buildNetwork, type Model } from '../reference/config.ts';
-import type { InputSize } from '../reference/size.ts';
-import type {
-  AuditRow,
-  Failure,
-  Measurement,
-  Report,
-  Resolution,
-  Skipped,
-  Speedup,
-  VerificationRow,
-} from '../report/types.ts';
+import type { AbsentEngine } from '../engines/index.ts';
+import { buildNetwork } from '../reference/config.ts';
+import type { AuditRow, EngineRow, Failure, NetworkRow, Report, VerificationRow } from '../report/types.ts';
 import { watchMachine } from './environment.ts';
-import { hodgesLehmannInterval, median, quantile } from './estimate.ts';
 import { forkSession } from './parent.ts';
-import { type Arm, type ArmPair, type PreparedModel, pairsOf, prepareModel, type Role } from './prepare.ts';
-import type { SessionProgress, SessionResult } from './session.ts';
+import { type Arm, isNull, type PreparedModel, prepareModel } from './prepare.ts';
+import { LOOKS, NARROW } from './replicates.ts';
+import { rowsOf } from './rows.ts';
+import { type Plan, type Timed, type TimingProgress, timeAll } from './schedule.ts';
+import { SAMPLE_MS } from './session.ts';
+import {
+  type BenchOptions,
+  enginesOf,
+  inputSize,
+  type OpenedEngine,
+  openEngines,
+  resolutionOf,
+  type Setting,
+  settingOf,
+  type VerifiedModel,
+} from './settings.ts';
 
-/** Quads of a full session, and of a quick one: the fewest but two that an interval of 95 % can be made of. */
+/** Quads of each pair in a full session, and in one of a quick run. */
 const QUADS = 24;
 const QUICK_QUADS = 8;
-/** Time for one pair of forms of one model on all engines; what a slow engine needs for the fewest quads comes on top. */
-const SECONDS_PER_PAIR = 30;
-const QUICK_SECONDS_PER_PAIR = 15;
-/** The most that the fewest quads may take on an engine that is only here, and on one that was asked for by name. */
+/** Time for all sessions, unless more settings need more for their first look. */
+const SECONDS = 170;
+const QUICK_SECONDS = 60;
+/** The most that the fewest sessions may take on an engine that is only here, and on one that was asked for by name. */
 const LONGEST_MS = 60_000;
-const LONGEST_NAMED_MS = 120_000;
-
-const METHOD =
-  'one session; exp of the Hodges-Lehmann median of ln(baseline / arm) over quads (ABBA or BAAB at random), with the distribution-free signed-rank interval';
-
-export interface BenchOptions {
-  readonly models: readonly Model[];
-  /** Names of engines; undefined is every one that is here. */
-  readonly engines: readonly string[] | undefined;
-  /** Threads for the engines that can be told; undefined is each engine's default. */
-  readonly threads: number | undefined;
-  readonly batch: number;
-  /** Input size in pixels; each model's own resolution where undefined. */
-  readonly size: { readonly height: number; readonly width: number } | undefined;
-  readonly seed: number;
-  /** Fewer quads in less time. */
-  readonly quick: boolean;
-}
-
-/** For each engine, the logits of each form as it computed them when it was verified. */
-type VerifiedLogits = ReadonlyMap<string, Readonly<Partial<Record<Arm, Float32Array>>>>;
-
-/** What a verification hands to the timing. */
-export interface VerifiedModel {
-  /** One row for each deploy form on each engine. */
-  readonly rows: readonly VerificationRow[];
-  readonly logits: VerifiedLogits;
-}
+const LONGEST_NAMED_MS = 600_000;
 
 /** Verifies every deploy form of one network on every engine. */
 export type VerifyModel = (
@@ -67,6 +43,7 @@ export type VerifyModel = (
 
 /** What a run says while it goes on, never during a sample. */
 export type BenchProgress =
+  | TimingProgress
   | {
       readonly phase: 'verify';
       readonly model: string;
@@ -75,17 +52,6 @@ export type BenchProgress =
       readonly form: Arm;
       readonly done: number;
       readonly total: number;
-    }
-  | {
-      readonly phase: 'time';
-      readonly model: string;
-      readonly engine: string;
-      /** From 1. */
-      readonly session: number;
-      readonly sessions: number;
-      readonly step: SessionProgress;
-      /** From the time budget; slow engines may need longer. */
-      readonly secondsLeft: number;
     };
 
 export interface BenchDependencies {
@@ -94,14 +60,16 @@ export interface BenchDependencies {
   readonly runSession?: typeof forkSession;
   /** A clock in milliseconds. */
   readonly now?: () => number;
+  /** Ends the run: what is complete is reported, marked partial. */
+  readonly signal?: AbortSignal;
 }
 
-function inputSize({ batch, size }: BenchOptions, { resolution }: Model): InputSize {
-  return { batch, ...(size ?? { height: resolution, width: resolution }) };
-}
-
-function resolutionOf({ height, width }: InputSize): Resolution {
-  return height === width ? height : [height, width];
+function planOf({ quick, engines }: BenchOptions): Plan {
+  return {
+    quads: quick ? QUICK_QUADS : QUADS,
+    seconds: quick ? QUICK_SECONDS : SECONDS,
+    longestMs: engines === undefined ? LONGEST_MS : LONGEST_NAMED_MS,
+  };
 }
 
 /** The audit is of square inputs: of the size asked for where that is square, else of the model's own. */
@@ -112,220 +80,98 @@ function auditRows(options: BenchOptions): AuditRow[] {
   return audit(models).rows.map((row) => ({ ...row, published: [...row.published] }));
 }
 
-function nonEmpty(values: readonly number[]): [number, ...number[]] {
-  const [first, ...rest] = values;
-  if (first === undefined) throw new Error('a session gave no samples');
-  return [first, ...rest];
-}
-
-const ROLES: readonly Role[] = ['baseline', 'arm'];
-
-function measurement({ model, pair }: Session, size: InputSize, role: Role, result: SessionResult): Measurement {
-  const samples = nonEmpty(result.samples[role]);
-  return {
-    model: model.name,
-    engine: result.info.name,
-    arm: pair[role],
-    against: pair[role === 'arm' ? 'baseline' : 'arm'],
-    threads: result.info.threads,
-    batch: size.batch,
-    resolution: resolutionOf(size),
-    latencyMs: median(samples),
-    minMs: Math.min(...samples),
-    p05Ms: quantile(samples, 0.05),
-    p95Ms: quantile(samples, 0.95),
-    inferencesPerSample: result.inferencesPerSample[role],
-    samplesMs: samples,
-  };
-}
-
-function speedup({ model, pair }: Session, plannedQuads: number, result: SessionResult): Speedup {
-  const logRatios = nonEmpty(result.logRatios);
-  const { estimate, low, high, level } = hodgesLehmannInterval(logRatios);
-  const notes = [
-    ...(logRatios.length < plannedQuads
-      ? [`${logRatios.length} of ${plannedQuads} quads, for the time is limited`]
-      : []),
-    ...(level < 0.95 ? [`so few quads give an interval of ${(100 * level).toFixed(0)} %, not 95 %`] : []),
-    ...(result.settled ? [] : ['timing began before the warm-up had settled to 1 %']),
-  ];
-  return {
-    model: model.name,
-    engine: result.info.name,
-    ...pair,
-    estimate: Math.exp(estimate),
-    low: Math.exp(low),
-    high: Math.exp(high),
-    confidence: level,
-    quads: logRatios.length,
-    plannedQuads,
-    checkedOutputs: result.checked,
-    method: METHOD,
-    note: notes.join('; '),
-    logRatios,
-  };
-}
-
-/** What is timed: two forms of a network on an engine. */
-interface Place {
-  readonly model: Model;
-  readonly engine: Engine;
-  readonly pair: ArmPair;
-}
-
-/** Both forms passed there: with the logits that every timed run must give. */
-interface Session extends Place {
-  readonly expected: Readonly<Record<Role, Float32Array>>;
-}
-
 interface Verified {
   readonly rows: VerificationRow[];
-  readonly sessions: Session[];
+  readonly networks: NetworkRow[];
+  readonly settings: Setting[];
   readonly failures: Failure[];
 }
 
-/** The tiers that kept a form from passing. */
-function openTiers(row: VerificationRow | undefined): string {
-  const tiers = row?.tiers.filter(({ verdict }) => verdict !== 'pass') ?? [];
-  return tiers.map(({ tier, verdict }) => `${tier}: ${verdict}`).join(', ') || (row?.verdict ?? 'no verdict');
-}
-
-function failure({ model, engine, pair }: Place, stage: Failure['stage'], what: string): Failure {
-  return {
-    model: model.name,
-    engine: engine.info.name,
-    stage,
-    message: `${pair.arm} against ${pair.baseline}: ${what}`,
-  };
-}
-
-/** The session of a pair whose forms both passed, or why there is none. */
-function sessionOf(place: Place, { rows, logits }: VerifiedModel): Session | Failure {
-  const { engine, pair } = place;
-  const { name } = engine.info;
-  const [baseline, arm] = [logits.get(name)?.[pair.baseline], logits.get(name)?.[pair.arm]];
-  const rowOf = (form: Arm) => rows.find((row) => row.engine === name && row.form === form);
-  // The reference is one side of every deploy form's verification, that of the pair's own deploy form too.
-  const unverified = ROLES.map((role) => pair[role]).filter(
-    (form) => form !== 'reference' && rowOf(form)?.verdict !== 'pass',
-  );
-  if (unverified.length > 0) {
-    const why = unverified.map((form) => `${form} is not verified (${openTiers(rowOf(form))})`).join(' and ');
-    return failure(place, 'verification', `not timed, for ${why}`);
+/** SHA-256 over the tensors in the order of their keys; little-endian, as typed arrays are on every machine with an engine. */
+function hashOf({ weights }: PreparedModel['reference']): string {
+  const hash = createHash('sha256');
+  for (const key of [...weights.keys()].sort()) {
+    const { data } = weights.get(key)!;
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
-  if (baseline === undefined || arm === undefined) {
-    return failure(place, 'verification', 'not timed, for the verification gave no logits');
-  }
-  return { ...place, expected: { baseline, arm } };
+  return hash.digest('hex');
 }
 
 async function verifyAll(
   options: BenchOptions,
-  engines: readonly Engine[],
-  verifyModel: VerifyModel,
+  opened: readonly OpenedEngine[],
+  { verifyModel, signal }: BenchDependencies,
   progress: (event: BenchProgress) => void,
 ): Promise<Verified> {
-  const verified: Verified = { rows: [], sessions: [], failures: [] };
+  const verified: Verified = { rows: [], networks: [], settings: [], failures: [] };
   for (const model of options.models) {
-    const names = engines.map(({ info }) => info.name);
-    const onProgress = (form: Arm, done: number, total: number) =>
-      progress({ phase: 'verify', model: model.name, engines: names, form, done, total });
-    onProgress('reference', 0, 1);
-    const prepared = prepareModel({ model, size: inputSize(options, model), seed: options.seed });
-    const result = await verifyModel(prepared, engines, onProgress);
-    verified.rows.push(...result.rows);
-    for (const engine of engines) {
-      for (const pair of pairsOf(prepared.deployForms)) {
-        const session = sessionOf({ model, engine, pair }, result);
-        if ('expected' in session) verified.sessions.push(session);
-        else verified.failures.push(session);
+    for (const [nth, batch] of options.batches.entries()) {
+      const size = inputSize(batch, options, model);
+      let prepared: PreparedModel | undefined;
+      for (const threads of new Set(opened.map((each) => each.threads))) {
+        if (signal?.aborted) return verified;
+        const engines = enginesOf(opened, threads);
+        const names = engines.map(({ info }) => info.name);
+        const onProgress = (form: Arm, done: number, total: number) => {
+          progress({ phase: 'verify', model: model.name, engines: names, form, done, total });
+          signal?.throwIfAborted();
+        };
+        progress({ phase: 'verify', model: model.name, engines: names, form: 'reference', done: 0, total: 1 });
+        prepared ??= prepareModel({ model, size, seed: options.seed });
+        const result = await verifyModel(prepared, engines, onProgress).catch((error: unknown) => {
+          if (signal?.aborted) return undefined;
+          throw error;
+        });
+        if (result === undefined) return verified;
+        const threadsOf = new Map(engines.map(({ info }) => [info.name, info.threads]));
+        verified.rows.push(
+          ...result.rows.map((row) => ({ ...row, threads: threadsOf.get(row.engine) ?? threads, batch })),
+        );
+        for (const engine of opened.filter((each) => each.threads === threads)) {
+          const { setting, failures } = settingOf({ model, size }, engine, prepared.deployForms, result);
+          verified.failures.push(...failures);
+          if (setting.pairs.some((pair) => !isNull(pair))) verified.settings.push(setting);
+        }
       }
+      if (nth === 0 && prepared !== undefined) verified.networks.push(networkRow(prepared, size));
     }
   }
   return verified;
 }
 
-interface Timed {
-  readonly measurements: Measurement[];
-  readonly speedups: Speedup[];
-  readonly skipped: Skipped[];
-  readonly failures: Failure[];
-  readonly results: SessionResult[];
+function networkRow(prepared: PreparedModel, size: ReturnType<typeof inputSize>): NetworkRow {
+  const { network } = prepared.reference;
+  const output = network.nodes.find(({ name }) => name === network.output)!;
+  return {
+    model: prepared.name,
+    resolution: resolutionOf(size),
+    classes: output.shape[1] ?? 1,
+    weightsSha256: hashOf(prepared.reference),
+  };
 }
 
-/**
- * Sessions one after another, each with an equal share of the time that is left. What a session does not need is left to
- * those after it; what a slow one takes beyond its share is taken from none.
- */
-async function timeAll(
-  options: BenchOptions,
-  sessions: readonly Session[],
-  { runSession = forkSession, now = () => performance.now() }: BenchDependencies,
-  progress: (event: BenchProgress) => void,
-): Promise<Timed> {
-  const quads = options.quick ? QUICK_QUADS : QUADS;
-  const pairs = new Set(sessions.map(({ model, pair }) => `${model.name}/${pair.baseline}`)).size;
-  const seconds = pairs * (options.quick ? QUICK_SECONDS_PER_PAIR : SECONDS_PER_PAIR);
-  const { seed, threads } = options;
-  const longestMs = options.engines === undefined ? LONGEST_MS : LONGEST_NAMED_MS;
-  let poolMs = 1000 * seconds;
-  const timed: Timed = { measurements: [], speedups: [], skipped: [], failures: [], results: [] };
-  for (const [index, session] of sessions.entries()) {
-    const { model, engine, pair, expected } = session;
-    const { name, device } = engine.info;
-    const size = inputSize(options, model);
-    const budgetMs = poolMs / (sessions.length - index);
-    const start = now();
-    const left = () => poolMs - Math.min(budgetMs, now() - start);
-    const place = { model: model.name, engine: name, session: index + 1, sessions: sessions.length };
-    const fail = (what: string) => timed.failures.push(failure(session, 'timing', what));
-    try {
-      const spec = { model, size, seed, pair, engine: name, threads, quads, budgetMs, longestMs, expected };
-      const result = await runSession(spec, (step) =>
-        progress({ phase: 'time', ...place, step, secondsLeft: left() / 1000 }),
-      );
-      if (result.kind === 'too slow') {
-        const advice = options.engines === undefined ? `; --engine ${name} allows ${LONGEST_NAMED_MS / 1000} s` : '';
-        timed.skipped.push({ model: model.name, engine: name, ...pair, reason: `${result.reason}${advice}` });
-        continue;
-      }
-      if (result.info.device !== device) {
-        throw new Error(`it was verified on ${device}, and ran on ${result.info.device} when timed`);
-      }
-      for (const role of ROLES) timed.measurements.push(measurement(session, size, role, result));
-      timed.speedups.push(speedup(session, quads, result));
-      timed.results.push(result);
-      if (result.tensorsLeaked) fail(`${result.tensorsLeaked} tensors were left behind`);
-    } catch (error) {
-      fail(error instanceof Error ? error.message : String(error));
-    } finally {
-      poolMs = left();
-    }
-  }
-  return timed;
-}
-
-/** A run that timed nothing is no pass, though nothing failed. */
+/** A run that timed nothing, or not all, is no pass, though nothing failed. */
 function verdictOf(
   { rows, failures: unverified }: Verified,
-  { failures, speedups }: Omit<Timed, 'results'>,
+  { failures, settings }: Timed,
+  isPartial: boolean,
 ): Report['verdict'] {
   if (failures.length > 0 || rows.some(({ verdict }) => verdict === 'fail')) return 'fail';
-  return unverified.length === 0 && speedups.length > 0 ? 'pass' : 'inconclusive';
+  return unverified.length === 0 && settings.length > 0 && !isPartial ? 'pass' : 'inconclusive';
 }
 
-async function openEngines({ engines: names, threads }: BenchOptions): ReturnType<typeof openAvailable> {
-  const opened = await openAvailable(names, threads === undefined ? {} : { threads });
-  if (opened.engines.length === 0) {
-    const reasons = opened.absent.map(({ name, reason, fix }) => `${name}: ${reason}; ${fix}`);
-    throw new InputError(`no engine is here, and at least one is needed. ${reasons.join('. ')}`);
-  }
-  return opened;
+function engineRow({ optimised: { info } }: OpenedEngine): EngineRow {
+  const { name, version, device, threads, optimisation = 'none', software = false } = info;
+  return { name, version, device, threads, optimisation, software };
+}
+
+function absentRow({ name, reason, fix }: AbsentEngine) {
+  return { name, reason, fix };
 }
 
 /**
  * Verifies every model on every engine, then times what passed. A session that fails is a failure in the report; it
- * stops no other.
+ * stops no other setting.
  * @throws InputError where a size does not fit a model, or no engine is here
  */
 export async function runBench(
@@ -334,16 +180,37 @@ export async function runBench(
   dependencies: BenchDependencies,
 ): Promise<Report> {
   // Bad input is found before anything takes time.
-  for (const model of options.models) buildNetwork(model.config, inputSize(options, model), model.name);
+  for (const model of options.models) {
+    for (const batch of options.batches) buildNetwork(model.config, inputSize(batch, options, model), model.name);
+  }
+  const { runSession = forkSession, now = () => performance.now(), signal } = dependencies;
   const readMachine = await watchMachine();
-  const { engines, absent } = await openEngines(options);
-  const verified = await verifyAll(options, engines, dependencies.verifyModel, progress);
-  const { results, ...timed } = await timeAll(options, verified.sessions, dependencies, progress);
+  const { opened, absent } = await openEngines(options);
+  const verified = await verifyAll(options, opened, dependencies, progress);
+  const plan = planOf(options);
+  const advice = ({ engine }: Setting) =>
+    options.engines === undefined ? `; --engine ${engine.name} allows ${LONGEST_NAMED_MS / 1000} s` : '';
+  const timed = await timeAll(verified.settings, plan, {
+    seed: options.seed,
+    advice,
+    runSession,
+    now,
+    signal,
+    progress,
+  });
+  const partial = signal?.aborted === true;
+  const results = timed.settings.flatMap((each) => each.results);
   const leaks = results.flatMap(({ tensorsLeaked }) => tensorsLeaked ?? []);
+  const [firstLook = 1, ...looks] = LOOKS;
   return {
-    schemaVersion: 1,
-    verdict: verdictOf(verified, timed),
-    ...timed,
+    schemaVersion: 2,
+    verdict: verdictOf(verified, timed, partial),
+    partial,
+    ...rowsOf(timed.settings, plan.quads),
+    throughput: [],
+    profiles: [],
+    networks: verified.networks,
+    skipped: [...timed.skipped],
     audit: auditRows(options),
     verification: verified.rows,
     failures: [...verified.failures, ...timed.failures],
@@ -351,10 +218,17 @@ export async function runBench(
       ...(await readMachine()),
       quick: options.quick,
       seed: options.seed,
+      plan: {
+        looks: [firstLook, ...looks],
+        halfWidth: NARROW,
+        quads: plan.quads,
+        sampleMs: SAMPLE_MS,
+        seconds: plan.seconds,
+      },
       peakRssBytes: results.length === 0 ? null : Math.max(...results.map(({ peakRssBytes }) => peakRssBytes)),
       tensorsLeaked: leaks.length === 0 ? null : leaks.reduce((sum, leaked) => sum + leaked, 0),
-      engines: engines.map(({ info: { name, version, device, threads } }) => ({ name, version, device, threads })),
-      absent: absent.map(({ name, reason, fix }) => ({ name, reason, fix })),
+      engines: opened.map(engineRow),
+      absent: absent.map(absentRow),
     },
   };
 }

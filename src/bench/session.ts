@@ -1,57 +1,71 @@
 /**
- * One session: two forms of one network on one engine, timed in quads. It runs in a process of its own (child.ts), so
- * that nothing else shares its heap, its just-in-time compiler's state or its thread pools.
+ * One session: the arms of one network on one engine, timed in quads. It runs in a process of its own (child.ts), so that
+ * nothing else shares its heap, its just-in-time compiler's state or its thread pools; sessions are the replicates.
  */
-import { inspect } from 'node:util';
 import type { Engine, EngineInfo, EngineInputs, LoadedNetwork } from '../engines/engine.ts';
 import { randomInput } from '../weights/random.ts';
+import { checkLogits } from './check-logits.ts';
 import { median, quadLogRatio } from './estimate.ts';
-import type { ArmPair, ModelSpec, PreparedPair, Role } from './prepare.ts';
+import { type Arm, type ArmPair, armsOf, isNull, type ModelSpec, type PreparedArms, type Role } from './prepare.ts';
 
 /** A sample is as many inferences as fill this: the clock's own grain and a context switch are small beside it. */
-const SAMPLE_MS = 20;
-/** Samples of each form in one round of the warm-up. */
+export const SAMPLE_MS = 20;
+/** Samples of each network in one round of the warm-up. */
 const WARM_UP_SAMPLES = 3;
 /** Successive medians closer than this end the warm-up. */
 const WARM_UP_AGREEMENT = 0.01;
 const WARM_UP_ROUNDS = 20;
-/** Share of the budget that the warm-up may take, beyond the first inference of each form. */
-const WARM_UP_SHARE = 0.2;
-/** However slow the engine: fewer would leave no interval worth the name. */
-const FEWEST_QUADS = 3;
-
-const ROLES: readonly Role[] = ['baseline', 'arm'];
+/** Share of the budget that the warm-up may take, beyond the first inference of each network. */
+const WARM_UP_SHARE = 0.25;
 
 /** Name of a network's input node. */
-const INPUT = 'input';
+export const INPUT = 'input';
+
+/** The engine as its users run it, and with its own graph optimisation off. */
+export interface Engines {
+  readonly optimised: Engine;
+  readonly raw?: Engine;
+}
 
 /** What the parent asks a session for. */
 export interface SessionSpec extends ModelSpec {
-  readonly pair: ArmPair;
+  readonly pairs: readonly ArmPair[];
   readonly engine: string;
   /** Undefined is the engine's own default. */
   readonly threads: number | undefined;
-  /** Quads to aim at. */
+  /** Number of the session in its setting, from 1: each has its own order of loading and of quads. */
+  readonly session: number;
+  /** Quads to aim at, of each pair. */
   readonly quads: number;
-  /** Time from the first inference on; a slow engine gets fewer quads, but at least three. */
+  /** Time from the first inference on; a slow engine gets fewer quads, but at least one of each pair. */
   readonly budgetMs: number;
-  /** An engine that needs longer for three quads is not timed. */
+  /** An engine that needs longer for that is not timed. */
   readonly longestMs: number;
   /** The logits that were verified for this engine: every timed sample must give these bits. */
-  readonly expected: Readonly<Record<Role, Float32Array>>;
+  readonly expected: Readonly<Partial<Record<Arm, Float32Array>>>;
+}
+
+/** The quads of one pair. */
+export interface PairResult extends ArmPair {
+  /** ln(baseline / arm), per quad, in the order of timing. */
+  readonly logRatios: readonly number[];
+  /** Timed samples whose logits were compared with the verified ones: all. */
+  readonly checked: number;
+}
+
+/** What was sampled of one arm. */
+export interface ArmSamples {
+  readonly inferencesPerSample: number;
+  /** Milliseconds of one inference, per sample in the order of timing, over all pairs. */
+  readonly samples: readonly number[];
 }
 
 /** Raw results; nothing is left out and nothing is estimated yet. */
 export interface SessionResult {
   readonly kind: 'timed';
   readonly info: Omit<EngineInfo, 'precision'>;
-  /** Milliseconds of one inference, per sample in the order of timing: two a quad. */
-  readonly samples: Readonly<Record<Role, readonly number[]>>;
-  readonly inferencesPerSample: Readonly<Record<Role, number>>;
-  /** ln(baseline / arm), per quad. */
-  readonly logRatios: readonly number[];
-  /** Timed samples whose logits were compared with the verified ones. */
-  readonly checked: number;
+  readonly pairs: readonly PairResult[];
+  readonly arms: Readonly<Partial<Record<Arm, ArmSamples>>>;
   /** Whether the warm-up ended because the medians agreed. */
   readonly settled: boolean;
   /** Tensors that the engine held more after the session than before; null where it does not count them. */
@@ -62,8 +76,8 @@ export interface SessionResult {
 /** The engine is too slow for even the fewest quads: nothing was timed. */
 export interface SessionSkip {
   readonly kind: 'too slow';
-  /** Why, in one line. */
-  readonly reason: string;
+  /** What one session would take at least. */
+  readonly neededMs: number;
 }
 
 /** What a session says while it runs, between samples. */
@@ -71,56 +85,55 @@ export type SessionProgress =
   | { readonly phase: 'load' | 'warm-up' }
   | { readonly phase: 'quad'; readonly quad: number; readonly quads: number };
 
-type Times = Readonly<Record<Role, number>>;
+/** A network that a session holds: an arm, or the second copy of one for the null control. */
+interface Slot {
+  readonly arm: Arm;
+  readonly loaded: LoadedNetwork;
+  /** Of one inference, as last seen. */
+  milliseconds: number;
+  inferences: number;
+}
 
-/** Runs, times and checks samples of either form. */
+type Slots = ReadonlyMap<string, Slot>;
+
+function slotOf(pair: ArmPair, role: Role): string {
+  return isNull(pair) && role === 'baseline' ? `${pair.arm}, second copy` : pair[role];
+}
+
+const ROLES: readonly Role[] = ['baseline', 'arm'];
+
+/** Numbers that decide an order: from the seed, other ones in each session. */
+function draws({ seed, engine, model, session }: SessionSpec, count: number, what: string): ArrayLike<number> {
+  return randomInput([count], seed, `${model.name}/${engine}/${session}/${what}`).data;
+}
+
+function shuffled<T>(items: readonly T[], keys: ArrayLike<number>): T[] {
+  return [...items.keys()].sort((a, b) => keys[a]! - keys[b]!).map((index) => items[index]!);
+}
+
+/** Runs, times and checks samples. */
 class Sampler {
-  readonly #forms: Readonly<Record<Role, LoadedNetwork>>;
   readonly #inputs: EngineInputs;
-  readonly #spec: SessionSpec;
+  readonly #expected: SessionSpec['expected'];
   readonly #now: () => number;
-  /** Samples whose logits were compared with the verified ones. */
-  checked = 0;
 
-  constructor(
-    forms: Readonly<Record<Role, LoadedNetwork>>,
-    inputs: EngineInputs,
-    spec: SessionSpec,
-    now: () => number,
-  ) {
-    this.#forms = forms;
+  constructor(inputs: EngineInputs, expected: SessionSpec['expected'], now: () => number) {
     this.#inputs = inputs;
-    this.#spec = spec;
+    this.#expected = expected;
     this.#now = now;
   }
 
   /**
-   * Milliseconds of one inference, as the mean of `count` in a row.
+   * Milliseconds of one inference, as the mean of the slot's number of inferences in a row.
    * @throws Error where the last one's logits are not, bit for bit, the verified ones
    */
-  async sample(role: Role, count: number): Promise<number> {
-    const form = this.#forms[role];
+  async sample({ arm, loaded, inferences }: Slot): Promise<number> {
     const start = this.#now();
-    let output = await form.run(this.#inputs);
-    for (let inference = 1; inference < count; inference++) output = await form.run(this.#inputs);
-    const milliseconds = (this.#now() - start) / count;
-    this.#check(role, output.data);
+    let output = await loaded.run(this.#inputs);
+    for (let inference = 1; inference < inferences; inference++) output = await loaded.run(this.#inputs);
+    const milliseconds = (this.#now() - start) / inferences;
+    checkLogits(arm, output.data, this.#expected[arm]);
     return milliseconds;
-  }
-
-  #check(role: Role, actual: Float32Array): void {
-    const expected = this.#spec.expected[role];
-    const subject = `the ${this.#spec.pair[role]} form's logits in the timed run are not those that were verified`;
-    if (actual.length !== expected.length || expected.length === 0) {
-      throw new Error(`${subject}: ${actual.length} elements, ${expected.length} verified`);
-    }
-    const bits = (values: Float32Array) => new Uint32Array(values.buffer, values.byteOffset, values.length);
-    const [actualBits, expectedBits] = [bits(actual), bits(expected)];
-    const at = actualBits.findIndex((word, index) => word !== expectedBits[index]);
-    // inspect tells -0 from 0.
-    if (at >= 0)
-      throw new Error(`${subject}: element ${at} is ${inspect(actual[at])} instead of ${inspect(expected[at])}`);
-    this.checked++;
   }
 }
 
@@ -129,130 +142,169 @@ function inferencesPerSample(milliseconds: number): number {
   return Math.max(1, Math.ceil(SAMPLE_MS / milliseconds));
 }
 
-/** What `quads` quads take, given one inference's time of each form. */
-function quadsMs(quads: number, times: Times): number {
-  return quads * ROLES.reduce((sum, role) => sum + 2 * inferencesPerSample(times[role]) * times[role], 0);
+/** What one quad of each pair takes. */
+function roundMs(slots: Slots, pairs: readonly ArmPair[]): number {
+  return pairs.reduce((sum, pair) => sum + ROLES.reduce((both, role) => both + 2 * sampleMs(slots, pair, role), 0), 0);
 }
 
-/** The first inference of each form, or why there will be no others. */
-async function firstTimes(sampler: Sampler, longestMs: number): Promise<Times | SessionSkip> {
-  const times = { baseline: 0, arm: 0 };
-  for (const role of ROLES) {
-    times[role] = await sampler.sample(role, 1);
-    // Half a quad of the baseline alone may take too long already.
-    const needed = ROLES.reduce((sum, each) => sum + 2 * FEWEST_QUADS * times[each], 0);
-    if (needed > longestMs) {
-      const [takes, limit] = [needed, longestMs].map((milliseconds) => Math.ceil(milliseconds / 1000));
-      return {
-        kind: 'too slow',
-        reason: `${FEWEST_QUADS} quads would take ${takes} s or more, over the limit of ${limit} s`,
-      };
-    }
-  }
-  return times;
+function sampleMs(slots: Slots, pair: ArmPair, role: Role): number {
+  const { milliseconds, inferences } = slots.get(slotOf(pair, role))!;
+  return milliseconds * inferences;
 }
 
-/** Samples both forms until the medians of two rounds agree, or the time is up. */
-async function warmUp(
+/** The first inference of each network; says where that alone shows that the engine is too slow. */
+async function firstTimes(
   sampler: Sampler,
-  cold: Times,
-  now: () => number,
-  limitMs: number,
-): Promise<{ times: Times; settled: boolean }> {
-  let times = cold;
-  const start = now();
-  const cost = () => quadsMs(WARM_UP_SAMPLES / 2, times);
-  for (let round = 0; round < WARM_UP_ROUNDS && now() - start + cost() <= limitMs; round++) {
-    const samples: Record<Role, number[]> = { baseline: [], arm: [] };
-    for (let sample = 0; sample < WARM_UP_SAMPLES; sample++) {
-      for (const role of ROLES) samples[role].push(await sampler.sample(role, inferencesPerSample(times[role])));
-    }
-    const medians = { baseline: median(samples.baseline), arm: median(samples.arm) };
-    const settled = ROLES.every((role) => Math.abs(medians[role] - times[role]) <= WARM_UP_AGREEMENT * times[role]);
-    times = medians;
-    if (settled) return { times, settled };
+  slots: Slots,
+  { longestMs, pairs }: SessionSpec,
+): Promise<SessionSkip | undefined> {
+  for (const slot of slots.values()) {
+    slot.milliseconds = await sampler.sample(slot);
+    // What has not run yet counts nothing, so a slow network stops this before the others run.
+    const neededMs = roundMs(slots, pairs);
+    if (neededMs > longestMs) return { kind: 'too slow', neededMs };
   }
-  return { times, settled: false };
+  return undefined;
 }
 
-/** Whether each quad is ABBA (A = baseline) or BAAB: a coin for each, from the seed. */
-function quadOrders({ seed, engine, model, quads }: SessionSpec): readonly boolean[] {
-  return Array.from(randomInput([quads], seed, `${model.name}/${engine}/quads`).data, (value) => value > 0);
+/** Samples every network until the medians of two rounds agree, or the time is up. */
+async function warmUp(sampler: Sampler, slots: Slots, now: () => number, limitMs: number): Promise<boolean> {
+  const start = now();
+  const all = [...slots.values()];
+  const cost = () => all.reduce((sum, { milliseconds, inferences }) => sum + milliseconds * inferences, 0);
+  for (let round = 0; round < WARM_UP_ROUNDS; round++) {
+    for (const slot of all) slot.inferences = inferencesPerSample(slot.milliseconds);
+    if (now() - start + WARM_UP_SAMPLES * cost() > limitMs) return false;
+    const samples = all.map((): number[] => []);
+    for (let sample = 0; sample < WARM_UP_SAMPLES; sample++) {
+      for (const [index, slot] of all.entries()) samples[index]!.push(await sampler.sample(slot));
+    }
+    let settled = true;
+    for (const [index, slot] of all.entries()) {
+      const milliseconds = median(samples[index]!);
+      settled &&= Math.abs(milliseconds - slot.milliseconds) <= WARM_UP_AGREEMENT * slot.milliseconds;
+      slot.milliseconds = milliseconds;
+      slot.inferences = inferencesPerSample(milliseconds);
+    }
+    if (settled) return true;
+  }
+  return false;
 }
 
 /** What the quads of a session gave. */
-type Quads = Pick<SessionResult, 'samples' | 'inferencesPerSample' | 'logRatios' | 'checked' | 'settled'>;
+type Quads = Pick<SessionResult, 'pairs' | 'arms' | 'settled'>;
 
-/** Warms both forms up and times them, from their first inference on. */
+/** Warms all networks up and times them, from their first inference on. */
 async function timeQuads(
   sampler: Sampler,
+  slots: Slots,
   spec: SessionSpec,
   report: (progress: SessionProgress) => void,
   now: () => number,
 ): Promise<Quads | SessionSkip> {
   const { Bench } = await import('tinybench');
+  const { pairs, budgetMs } = spec;
   const start = now();
-  const cold = await firstTimes(sampler, spec.longestMs);
-  if ('kind' in cold) return cold;
-  const { times, settled } = await warmUp(sampler, cold, now, spec.budgetMs * WARM_UP_SHARE);
-  const counts = { baseline: inferencesPerSample(times.baseline), arm: inferencesPerSample(times.arm) };
-  const affordable = Math.floor((spec.budgetMs - (now() - start)) / quadsMs(1, times));
-  const quads = Math.min(spec.quads, Math.max(FEWEST_QUADS, affordable));
+  const skip = await firstTimes(sampler, slots, spec);
+  if (skip !== undefined) return skip;
+  const settled = await warmUp(sampler, slots, now, budgetMs * WARM_UP_SHARE);
+  const affordable = Math.floor((budgetMs - (now() - start)) / roundMs(slots, pairs));
+  const quads = Math.min(spec.quads, Math.max(1, affordable));
 
-  const samples: Record<Role, number[]> = { baseline: [], arm: [] };
-  const logRatios: number[] = [];
-  const orders = quadOrders(spec);
-  const checkedBefore = sampler.checked;
-  const overtime = new AbortController();
-  const runQuad = async () => {
-    const [outer, inner]: [Role, Role] = orders[logRatios.length] ? ['baseline', 'arm'] : ['arm', 'baseline'];
-    report({ phase: 'quad', quad: logRatios.length + 1, quads });
-    const first = await sampler.sample(outer, counts[outer]);
-    const second = await sampler.sample(inner, counts[inner]);
-    const third = await sampler.sample(inner, counts[inner]);
-    const fourth = await sampler.sample(outer, counts[outer]);
-    const pairs = { [outer]: [first, fourth], [inner]: [second, third] } as Record<Role, [number, number]>;
-    for (const role of ROLES) samples[role].push(...pairs[role]);
-    logRatios.push(quadLogRatio(pairs.baseline, pairs.arm));
-    if (logRatios.length >= FEWEST_QUADS && now() - start > spec.budgetMs) overtime.abort();
-    return { overriddenDuration: first + second + third + fourth };
+  const samples = new Map(armsOf(pairs).map((arm): [Arm, number[]] => [arm, []]));
+  const logRatios = pairs.map((): number[] => []);
+  const coins = draws(spec, pairs.length * quads, 'orders');
+  const turns = draws(spec, pairs.length * quads, 'turns');
+  const timeQuad = async (pair: ArmPair, isBaselineOutside: boolean): Promise<number> => {
+    const slot = (role: Role) => slots.get(slotOf(pair, role))!;
+    const [outer, inner] = isBaselineOutside ? [slot('baseline'), slot('arm')] : [slot('arm'), slot('baseline')];
+    const first = await sampler.sample(outer);
+    const second = await sampler.sample(inner);
+    const third = await sampler.sample(inner);
+    const fourth = await sampler.sample(outer);
+    samples.get(outer.arm)!.push(first, fourth);
+    samples.get(inner.arm)!.push(second, third);
+    const [outside, inside] = [[first, fourth] as const, [second, third] as const];
+    return isBaselineOutside ? quadLogRatio(outside, inside) : quadLogRatio(inside, outside);
   };
-  // One task whose iteration is a quad: tinybench runs tasks one after another and sorts their samples, so two tasks would lose the pairing.
+  const overtime = new AbortController();
+  let round = 0;
+  const runRound = async () => {
+    const began = now();
+    report({ phase: 'quad', quad: round + 1, quads });
+    const first = pairs.length * round;
+    for (const index of shuffled(
+      [...pairs.keys()],
+      Array.from(pairs, (_, pair) => turns[first + pair]!),
+    )) {
+      logRatios[index]!.push(await timeQuad(pairs[index]!, coins[first + index]! > 0));
+    }
+    round++;
+    if (now() - start > budgetMs) overtime.abort();
+    return { overriddenDuration: now() - began };
+  };
+  // One task whose iteration is a quad of each pair: tinybench runs tasks one after another and sorts their samples, so two tasks would lose the pairing.
   const bench = new Bench({ iterations: quads, time: 0, warmup: false, throws: true, signal: overtime.signal });
-  await bench.add('quad', runQuad, { async: true }).run();
-  return { samples, inferencesPerSample: counts, logRatios, checked: sampler.checked - checkedBefore, settled };
+  await bench.add('quads', runRound, { async: true }).run();
+  return {
+    pairs: pairs.map((pair, index) => ({
+      ...pair,
+      logRatios: logRatios[index]!,
+      checked: 4 * logRatios[index]!.length,
+    })),
+    arms: Object.fromEntries(
+      [...samples].map(([arm, times]) => [arm, { inferencesPerSample: slots.get(arm)!.inferences, samples: times }]),
+    ),
+    settled,
+  };
+}
+
+/** Every network that the pairs need, loaded in an order that the session draws: a place in memory may be a better one. */
+async function loadSlots(
+  { optimised, raw = optimised }: Engines,
+  { forms }: PreparedArms,
+  spec: SessionSpec,
+): Promise<Slots> {
+  const wanted = new Map(spec.pairs.flatMap((pair) => ROLES.map((role) => [slotOf(pair, role), pair[role]] as const)));
+  const order = shuffled([...wanted], draws(spec, wanted.size, 'loading'));
+  const slots = new Map<string, Slot>();
+  for (const [name, arm] of order) {
+    const { network, weights } = forms.get(arm)!;
+    const engine = arm === 'reference-raw' ? raw : optimised;
+    slots.set(name, { arm, loaded: await engine.load(network, weights), milliseconds: 0, inferences: 1 });
+  }
+  return slots;
 }
 
 /**
- * Times two forms of a network on an engine, or says why that would take too long.
+ * Times the arms of a network on an engine, or says that it would take too long.
  * @param report called between samples, never during one
  * @param now a clock in milliseconds
  * @throws Error where a timed run gives other logits than the verified ones
  * @throws UnsupportedOp where the engine refuses a node by design
  */
-export async function timePair(
-  engine: Engine,
-  { forms, input }: PreparedPair,
+export async function timeArms(
+  engines: Engines,
+  prepared: PreparedArms,
   spec: SessionSpec,
   report: (progress: SessionProgress) => void,
   now: () => number = () => performance.now(),
 ): Promise<SessionResult | SessionSkip> {
+  const { optimised: engine } = engines;
   const tensorsBefore = engine.liveTensors();
   report({ phase: 'load' });
-  const loaded = {
-    baseline: await engine.load(forms.baseline.network, forms.baseline.weights),
-    arm: await engine.load(forms.arm.network, forms.arm.weights),
-  };
+  const slots = await loadSlots(engines, prepared, spec);
   report({ phase: 'warm-up' });
-  const timed = await timeQuads(new Sampler(loaded, new Map([[INPUT, input]]), spec, now), spec, report, now);
-  for (const role of ROLES) await loaded[role].dispose();
+  const sampler = new Sampler(new Map([[INPUT, prepared.input]]), spec.expected, now);
+  const timed = await timeQuads(sampler, slots, spec, report, now);
+  for (const { loaded } of slots.values()) await loaded.dispose();
   if ('kind' in timed) return timed;
 
   const tensorsAfter = engine.liveTensors();
-  const { name, version, device, threads } = engine.info;
+  const { precision: _, ...info } = engine.info;
   return {
     kind: 'timed',
-    info: { name, version, device, threads },
+    info,
     ...timed,
     tensorsLeaked: tensorsBefore === undefined || tensorsAfter === undefined ? null : tensorsAfter - tensorsBefore,
     peakRssBytes: process.resourceUsage().maxRSS * 1024,

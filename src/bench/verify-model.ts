@@ -1,10 +1,11 @@
 import { fuseTo } from '../fused/forms.ts';
-import type { TierRow, VerificationRow } from '../report/types.ts';
+import type { TierRow } from '../report/types.ts';
 import type { Tier, TierSummary } from '../verify/verify.ts';
 import { verify, worstVerdict } from '../verify/verify.ts';
 import { randomInput } from '../weights/random.ts';
 import { type Arm, prepareDeployForm } from './prepare.ts';
 import type { VerifyModel } from './run.ts';
+import type { VerifiedModel } from './settings.ts';
 
 /** Only tiers with a bound have an error over it. */
 const BOUNDED: readonly Tier[] = ['algebra', 'runtime'];
@@ -20,7 +21,7 @@ function tierRow({ tier, form, verdict, compared, worstRatio }: TierSummary): Ti
  */
 export const verifyModel: VerifyModel = async (prepared, engines, onProgress) => {
   const { name, seed, reference, miniature, deployForms, input } = prepared;
-  const rows: VerificationRow[] = [];
+  const rows: VerifiedModel['rows'][number][] = [];
   const logits = new Map<string, Partial<Record<Arm, Float32Array>>>();
   for (const deployForm of deployForms) {
     const { fusion, weights } = prepareDeployForm(prepared, deployForm);

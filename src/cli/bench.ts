@@ -1,14 +1,14 @@
 import { Command } from 'commander';
 import type { BenchProgress } from '../bench/run.ts';
-import { collect, parseBatch, parseSeed, parseSize, parseThreads, type Size } from './options.ts';
+import { collect, each, parseBatch, parseSeed, parseSize, parseThreads, type Size } from './options.ts';
 import { exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
 
 interface Options {
   readonly model?: readonly string[];
   readonly quick?: boolean;
   readonly engine?: readonly string[];
-  readonly threads: number;
-  readonly batch: number;
+  readonly threads?: readonly number[];
+  readonly batch?: readonly number[];
   readonly size?: Size;
   readonly seed: number;
   readonly out: string;
@@ -25,7 +25,8 @@ Examples:
   fuseproof bench -m repvit_m1_5 my-network.json -e onnxruntime --threads 2
 
 Exit codes: 0 all verified and timed, 1 a mismatch or a failed timing,
-2 bad usage or input, 3 inconclusive.`;
+2 bad usage or input, 3 inconclusive, 130 interrupted: what was complete by then
+is written and marked partial.`;
 
 async function runBenchCommand({ out, json, ...options }: Options): Promise<void> {
   const [{ runBench }, { verifyModel }, { progressText }, { openReportFolder, writeReport }, { resolveModels }] =
@@ -39,21 +40,44 @@ async function runBenchCommand({ out, json, ...options }: Options): Promise<void
   const { progressLine } = await import('./progress-line.ts');
   const models = await resolveModels(options.model ?? (options.quick ? QUICK_MODELS : DEFAULT_MODELS));
   await openReportFolder(out);
-  const { threads, batch, size, seed, quick = false } = options;
-  const engines = options.engine && [...new Set(options.engine)];
+  const { size, seed, quick = false } = options;
+  const request = {
+    models,
+    engines: options.engine && [...new Set(options.engine)],
+    threads: [...new Set(options.threads ?? [1])],
+    batches: [...new Set(options.batch ?? [1])],
+    size,
+    seed,
+    quick,
+  };
   const line = await progressLine();
   const show = (event: BenchProgress) => line.show(progressText(event));
-  const request = { models, engines, threads, batch, size, seed, quick };
-  const report = await runBench(request, show, { verifyModel }).finally(line.clear);
+  const { signal, release } = interruption();
+  const report = await runBench(request, show, { verifyModel, signal }).finally(line.clear);
   const paths = await writeReport(report, out);
+  release();
   if (json) {
     printJson(report);
   } else {
     const { benchTable } = await import('../report/bench-table.ts');
     print(benchTable(report));
   }
-  note(`Written: ${paths.join(', ')}`);
-  setExitCode(exitCodeOf(report.verdict));
+  note(`Written: ${paths.join(', ')}${report.partial ? '; partial, for the run was interrupted' : ''}`);
+  setExitCode(report.partial ? INTERRUPTED : exitCodeOf(report.verdict));
+}
+
+/** As a shell gives it: 128 and the number of SIGINT. */
+const INTERRUPTED = 130;
+
+/** The first ctrl-C ends the run and keeps what is complete; the second one ends the process as ever. */
+function interruption(): { signal: AbortSignal; release: () => void } {
+  const controller = new AbortController();
+  const interrupt = () => {
+    note('Interrupted: writing what is complete. Again ends at once.');
+    controller.abort();
+  };
+  process.once('SIGINT', interrupt);
+  return { signal: controller.signal, release: () => process.off('SIGINT', interrupt) };
 }
 
 /** `fuseproof bench` */
@@ -65,14 +89,14 @@ export function benchCommand(): Command {
       `published names, config files (.json), or all (default: ${DEFAULT_MODELS.join(', ')})`,
       collect,
     )
-    .option('--quick', `a short run: ${QUICK_MODELS.join(', ')} unless --model is given, fewer samples`)
+    .option('--quick', `a short run: ${QUICK_MODELS.join(', ')} unless --model is given, less time`)
     .option(
       '-e, --engine <names...>',
       'only these engines; a named one may be slower (default: all that are here)',
       collect,
     )
-    .option('--threads <n>', 'threads, for the engines that can be told', parseThreads, 1)
-    .option('--batch <n>', 'images in one inference', parseBatch, 1)
+    .option('--threads <n...>', 'threads, for the engines that can be told (default: 1)', each(parseThreads))
+    .option('--batch <n...>', 'images in one inference (default: 1)', each(parseBatch))
     .option('--size <pixels>', 'input size, N or HxW (default: the one that the network was published at)', parseSize)
     .option('--seed <n>', 'seed of the weights, the input and the order of the samples', parseSeed, 1)
     .option('-o, --out <folder>', 'where latest.json and latest.md go', 'reports')

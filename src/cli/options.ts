@@ -46,3 +46,10 @@ export function collect(text: string, before: readonly string[] | undefined): st
     throw new InvalidArgumentError('It must be a name, or names with commas between.');
   return [...(before ?? []), ...parts];
 }
+
+/** For numbers that may be given several times, or with commas between them. */
+export function each(
+  parse: (text: string) => number,
+): (text: string, before: readonly number[] | undefined) => number[] {
+  return (text, before) => [...(before ?? []), ...collect(text, undefined).map(parse)];
+}

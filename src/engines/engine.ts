@@ -15,6 +15,10 @@ export interface EngineInfo {
   /** The device actually used, e.g. `CPU (WebAssembly SIMD)`. */
   readonly device: string;
   readonly threads: number;
+  /** What it does to a graph by itself before it runs it, in its own terms; absent where it runs the graph as it stands. */
+  readonly optimisation?: string;
+  /** Set where an interface to a GPU is served by a CPU: its times say nothing of a GPU. */
+  readonly software?: true;
   /** What its arithmetic promises; undefined where it can promise nothing, so that no result of it can be judged. */
   readonly precision: Precision | undefined;
 }
@@ -40,6 +44,8 @@ export interface Engine {
 export interface EngineOptions {
   /** Threads to use; undefined is the engine's default, which it then states in its info. */
   readonly threads?: number;
+  /** Whether the engine may rewrite graphs by itself, as its users run it; true by default. */
+  readonly optimise?: boolean;
 }
 
 /** How to find one engine. A new engine is one file that exports one of these, and a line in `index.ts`. */

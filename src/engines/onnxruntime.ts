@@ -16,14 +16,6 @@ import {
 
 type Runtime = typeof import('onnxruntime-node');
 
-export interface OnnxruntimeOptions extends EngineOptions {
-  /**
-   * How far ONNX Runtime may rewrite the graph before it runs it: it folds batch norms into convolutions on its own.
-   * `all` by default, as its users run it; `disabled` runs the network as it stands.
-   */
-  readonly graphOptimizationLevel?: 'disabled' | 'all';
-}
-
 /**
  * Its erf is a polynomial. Over 8.4 million points in [-32, 32], Gelu was off by at most 2.21e-7 * |x| / 2 with all of its
  * rounding (version 1.30, AVX-512); the next power of two leaves room for machines without a fused multiply-add.
@@ -74,29 +66,31 @@ async function run(
 }
 
 /**
- * ONNX Runtime on the CPU, by default on all cores; its info says which threads and graph optimisation are in use.
+ * ONNX Runtime on the CPU, by default on all cores; its info says which threads and graph optimisation are in use. It folds
+ * batch norms into convolutions on its own, unless it is told to run the network as it stands.
  * @throws EngineUnavailable where onnxruntime-node or its library does not load
  * @throws InputError where `threads` is not a whole number of at least 1
  */
-export async function openOnnxruntime(options: OnnxruntimeOptions = {}): Promise<Engine> {
+export async function openOnnxruntime(options: EngineOptions = {}): Promise<Engine> {
   const threads = options.threads ?? availableParallelism();
   if (!Number.isSafeInteger(threads) || threads < 1) {
     throw new InputError(`threads ${threads} for onnxruntime; a whole number of at least 1 is needed`);
   }
   const runtime = await loadRuntime();
   const { writeOnnx } = await import('../artefacts/onnx.ts');
-  const graphOptimizationLevel = options.graphOptimizationLevel ?? 'all';
+  const { optimise = true } = options;
   const sessionOptions: InferenceSession.SessionOptions = {
     executionProviders: ['cpu'], // the only one registered, so no node can run elsewhere
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    graphOptimizationLevel,
+    graphOptimizationLevel: optimise ? 'all' : 'disabled',
     logSeverityLevel: ERRORS_ONLY,
   };
   return {
     info: {
-      name: graphOptimizationLevel === 'all' ? 'onnxruntime' : 'onnxruntime (graph optimisation off)',
+      name: optimise ? 'onnxruntime' : 'onnxruntime (graph optimisation off)',
+      ...(optimise && { optimisation: 'graph optimisation: all' }),
       version: runtime.env.versions.node ?? 'unknown',
       device: 'CPU',
       threads,

@@ -1,18 +1,18 @@
 import {
+  counted,
   grouped,
   HONEST_NOTE,
   interval,
+  isSameSetting,
   measured,
   milliseconds,
   modelsOf,
-  type Outcome,
-  outcome,
   size,
   wrap,
 } from './text.ts';
-import type { Arm, Failure, Report, Skipped, Speedup, VerificationRow } from './types.ts';
+import type { Arm, Failure, NullControl, Report, Skipped, Speedup, VerificationRow } from './types.ts';
 
-const COLUMNS = [15, 8, 14, 11] as const;
+const COLUMNS = [17, 8, 12, 11] as const;
 
 function line(cells: readonly string[], last: string): string {
   const padded = cells.map((cell, column) => {
@@ -22,32 +22,40 @@ function line(cells: readonly string[], last: string): string {
   return `  ${padded.join('')}  ${last}`;
 }
 
-/** A form in a column's title. */
+/** An arm in a column's title. */
 const TITLES: Readonly<Record<Arm, string>> = {
-  reference: 'reference',
+  'reference-raw': 'raw',
+  reference: 'train',
   'deploy-official': 'official',
   deploy: 'deploy',
 };
 
-/** What is said beside an interval that decides nothing. */
-const UNCLEAR: Readonly<Record<Outcome, readonly string[]>> = {
-  faster: [],
-  slower: [],
-  'no difference shown': ['the interval holds 1: no difference shown'],
-  'not resolved': ['not resolved'],
-};
+function nullText({ estimate, strayed, noisy, sessions }: NullControl): string {
+  const off = `null ${estimate.toFixed(3)}`;
+  return noisy ? `${off}, strayed in ${strayed} of ${counted(sessions.length, 'session')}` : off;
+}
 
 function timingLines(report: Report, row: Speedup): readonly string[] {
-  const [baseline, arm] = [measured(report, row, 'baseline'), measured(report, row, 'arm')];
-  const times = [baseline, arm].map((side) => (side === undefined ? '-' : milliseconds(side.latencyMs)));
-  const notes = [...UNCLEAR[outcome(row)], ...(row.note === '' ? [] : [row.note])].join('; ');
+  const times = [row.baseline, row.arm].map((arm) => {
+    const side = measured(report, row, arm);
+    return side === undefined ? '-' : milliseconds(side.latencyMs);
+  });
+  const control = report.nullControls.find((each) => isSameSetting(each, row));
+  const said = row.outcome === 'faster' || row.outcome === 'slower' ? [] : [row.outcome];
+  const notes = [
+    counted(row.sessions.length, 'session'),
+    ...(control === undefined ? [] : [nullText(control)]),
+    ...said,
+    ...(row.note === '' ? [] : [row.note]),
+  ].join('; ');
+  const threads = `${row.threads}${row.batch === 1 ? '' : ` x${row.batch}`}`;
   return [
-    line([row.engine, String(arm?.threads ?? '-'), ...times], `${row.estimate.toFixed(3)} (${interval(row)})`),
-    ...(notes === '' ? [] : [wrap(notes, '    note: ', '    ')]),
+    line([row.engine, threads, ...times], `${row.estimate.toFixed(3)} (${interval(row)})`),
+    wrap(notes, '    ', '    '),
   ];
 }
 
-/** The engines that timed one pair of forms. */
+/** The engines that timed one pair of arms. */
 function pairLines(report: Report, rows: readonly Speedup[], baseline: Arm): readonly string[] {
   const own = rows.filter((row) => row.baseline === baseline);
   const [first] = own;
@@ -66,8 +74,8 @@ function verificationLine({ engine, form, verdict, tiers }: VerificationRow): st
   return wrap(`${verdict}, ${form} on ${engine}, ${details}`, '  verified: ', '    ');
 }
 
-function skippedLine({ model, engine, baseline, arm, reason }: Skipped): string {
-  return wrap(`${model} on ${engine}, ${arm} against ${baseline}: ${reason}`, 'not timed: ', '  ');
+function skippedLine({ model, engine, reason }: Skipped): string {
+  return wrap(`${model} on ${engine}: ${reason}`, 'not timed: ', '  ');
 }
 
 function failureLine({ model, engine, stage, message }: Failure): string {
@@ -83,7 +91,9 @@ function modelBlock(report: Report, model: string): string {
   return [
     title,
     ...(speedups.length === 0 ? ['  not timed'] : []),
-    ...(['reference', 'deploy-official'] as const).flatMap((baseline) => pairLines(report, speedups, baseline)),
+    ...(['reference', 'reference-raw', 'deploy-official'] as const).flatMap((baseline) =>
+      pairLines(report, speedups, baseline),
+    ),
     ...here(report.verification).map(verificationLine),
     '',
   ].join('\n');
@@ -97,6 +107,7 @@ export function benchTable(report: Report): string {
     ...report.environment.absent.map(({ name, reason, fix }) => wrap(`${name}: ${reason}; ${fix}`, 'not here: ', '  ')),
   ];
   return [
+    ...(report.partial ? ['Partial: the run was interrupted.', ''] : []),
     ...modelsOf(report).map((model) => modelBlock(report, model)),
     ...asides,
     ...(asides.length > 0 ? [''] : []),

@@ -1,4 +1,4 @@
-import { grouped, HONEST_NOTE, interval, measured, milliseconds, modelsOf, outcome, size } from './text.ts';
+import { grouped, HONEST_NOTE, interval, isSameSetting, measured, milliseconds, modelsOf, size } from './text.ts';
 import type { AuditRow, Report, Speedup, TierRow } from './types.ts';
 
 /** A cell's text cannot end its cell. */
@@ -21,9 +21,8 @@ function table(
 
 /** One sentence's part about one pair of forms on one engine. */
 function gain(row: Speedup): string {
-  const said = outcome(row);
-  const differs = said === 'faster' || said === 'slower';
-  const what = differs ? `${row.estimate.toFixed(2)} times as fast` : said;
+  const differs = row.outcome === 'faster' || row.outcome === 'slower';
+  const what = differs ? `${row.estimate.toFixed(2)} times as fast` : row.outcome;
   const other = row.baseline === 'reference' ? '' : ` ${differs ? 'as' : 'to'} ${row.baseline}`;
   return `${what}${other} on ${row.engine}`;
 }
@@ -34,24 +33,30 @@ function headline(report: Report): string {
     if (timed.length === 0) return `- ${model}: not timed`;
     return `- ${model}, fused: ${timed.map(gain).join(', ')}`;
   });
-  return [`**Verdict: ${report.verdict}.** What fusing bought:`, '', ...sentences].join('\n');
+  const partial = report.partial ? ' Partial: the run was interrupted.' : '';
+  return [`**Verdict: ${report.verdict}.**${partial} What fusing bought:`, '', ...sentences].join('\n');
 }
 
 function timingRow(report: Report, row: Speedup): string[] {
-  const [baseline, arm] = [measured(report, row, 'baseline'), measured(report, row, 'arm')];
+  const [baseline, arm] = [measured(report, row, row.baseline), measured(report, row, row.arm)];
+  const control = report.nullControls.find((each) => isSameSetting(each, row));
   return [
     row.model,
     row.engine,
-    arm === undefined ? '' : size(arm.resolution),
-    String(arm?.batch ?? ''),
-    String(arm?.threads ?? ''),
+    size(row.resolution),
+    String(row.batch),
+    String(row.threads),
     row.baseline,
     row.arm,
     baseline === undefined ? '' : milliseconds(baseline.latencyMs),
     arm === undefined ? '' : milliseconds(arm.latencyMs),
     row.estimate.toFixed(3),
-    `${interval(row)} (${(100 * row.confidence).toFixed(1)} %)`,
-    `${row.quads}`,
+    interval(row),
+    row.outcome,
+    String(row.sessions.length),
+    control === undefined
+      ? ''
+      : `${control.estimate.toFixed(4)} (${interval(control)})${control.noisy ? ', noisy' : ''}`,
   ];
 }
 
@@ -62,7 +67,7 @@ function latencySection(report: Report): string {
     .map(({ model, engine, baseline, arm, note }) => `- ${model} on ${engine}, ${arm} against ${baseline}: ${note}.`);
   const rows = report.speedups.map((row) => timingRow(report, row));
   return [
-    "Median milliseconds of one inference, read-back of the logits included. Reference is the train-time network, deploy-official what the original's own conversion leaves, deploy the network with everything folded.",
+    "Median milliseconds of one inference, read-back of the logits included. Reference is the train-time network as the engine optimises it, reference-raw the same with the engine's own graph optimisation off, deploy-official what the original's own conversion leaves, deploy the network with everything folded.",
     '',
     table(
       [
@@ -76,8 +81,10 @@ function latencySection(report: Report): string {
         ['baseline ms', 'right'],
         ['arm ms', 'right'],
         ['baseline / arm', 'right'],
-        ['interval (level)', 'right'],
-        ['quads', 'right'],
+        ['95 % interval', 'right'],
+        ['outcome', 'left'],
+        ['sessions', 'right'],
+        ['null control', 'right'],
       ],
       rows,
     ),
@@ -149,8 +156,8 @@ function loads(averages: readonly number[]): string {
 
 function environmentSection({ environment: e }: Report): string {
   const engines = e.engines.map(
-    ({ name, version, device, threads }) =>
-      `${name} ${version}, ${device}, ${threads} thread${threads === 1 ? '' : 's'}`,
+    ({ name, version, device, threads, optimisation, software }) =>
+      `${name} ${version}, ${device}${software ? ' (software adapter)' : ''}, ${threads} thread${threads === 1 ? '' : 's'}, ${optimisation === 'none' ? 'no optimisation of graphs' : optimisation}`,
   );
   const facts: readonly (readonly [name: string, value: string])[] = [
     ['Date', e.date],
@@ -185,9 +192,7 @@ export function benchMarkdown(report: Report): string {
   const failures = report.failures.map(
     ({ model, engine, stage, message }) => `- ${model}${engine === null ? '' : ` on ${engine}`}, ${stage}: ${message}`,
   );
-  const skipped = report.skipped.map(
-    ({ model, engine, baseline, arm, reason }) => `- ${model} on ${engine}, ${arm} against ${baseline}: ${reason}`,
-  );
+  const skipped = report.skipped.map(({ model, engine, reason }) => `- ${model} on ${engine}: ${reason}`);
   return [
     '# fuseproof benchmark\n',
     `${headline(report)}\n`,

@@ -3,50 +3,57 @@ import { audit } from '../audit/audit.ts';
 import { resolveModel } from '../reference/config.ts';
 import { benchTable } from './bench-table.ts';
 import { benchMarkdown } from './markdown.ts';
-import { interval, milliseconds, outcome, wrap } from './text.ts';
-import type { Measurement, Report, Speedup } from './types.ts';
+import { interval, milliseconds, wrap } from './text.ts';
+import type { Measurement, NullControl, Report, Speedup } from './types.ts';
 import { validateReport } from './validate.ts';
 
-function measured(
-  engine: string,
-  arm: Measurement['arm'],
-  latencyMs: number,
-  against: Measurement['arm'] = arm === 'deploy' ? 'reference' : 'deploy',
-): Measurement {
+const setting = { model: 'repvit_m0_9', threads: 1, batch: 1, resolution: 224 };
+
+function measured(engine: string, arm: Measurement['arm'], latencyMs: number): Measurement {
+  const session = { session: 1, medianMs: latencyMs, inferencesPerSample: 2 };
   return {
-    model: 'repvit_m0_9',
+    ...setting,
     engine,
     arm,
-    against,
-    threads: 1,
-    batch: 1,
-    resolution: 224,
     latencyMs,
     minMs: latencyMs - 1,
     p05Ms: latencyMs - 0.5,
     p95Ms: latencyMs + 1,
-    inferencesPerSample: 2,
-    samplesMs: [latencyMs, latencyMs],
+    sessions: [{ ...session, samplesMs: [latencyMs, latencyMs] }],
   };
+}
+
+/** What one session says of a pair. */
+function said(estimate: number): Speedup['sessions'] {
+  return [
+    { session: 1, estimate, plannedQuads: 24, logRatios: [Math.log(estimate)], checkedOutputs: 4, settled: true },
+  ];
 }
 
 function ratio(engine: string, low: number, estimate: number, high: number, note = ''): Speedup {
   return {
-    model: 'repvit_m0_9',
+    ...setting,
     engine,
     baseline: 'reference',
     arm: 'deploy',
     estimate,
     low,
     high,
-    confidence: note === '' ? 0.951 : 0.75,
-    quads: note === '' ? 24 : 3,
-    plannedQuads: 24,
-    checkedOutputs: 96,
+    confidence: 0.95,
+    halfWidth: Math.log(high / low) / 2,
+    outcome: note === '' ? 'faster' : 'inconclusive',
+    stopped: note === '' ? 'width' : 'time',
+    pValue: 0.01,
+    pHolm: 0.02,
     method: 'Hodges-Lehmann',
     note,
-    logRatios: [Math.log(estimate)],
+    sessions: said(estimate),
   };
+}
+
+function control(engine: string, noisy: boolean): NullControl {
+  const interval = { estimate: 1.0012, low: 0.9981, high: 1.0043, confidence: 0.95 };
+  return { ...setting, engine, arm: 'deploy', ...interval, strayed: Number(noisy), noisy, sessions: said(1.0012) };
 }
 
 /** One network on three engines: faster, undecided and failed; one engine absent. */
@@ -59,24 +66,27 @@ function sample(): Report {
   if (first === undefined) throw new Error('no tier');
   const failed = [first, ...rest.map((tier) => ({ ...tier, verdict: 'fail' as const, worst: 12.5 }))];
   return {
-    schemaVersion: 1,
+    schemaVersion: 2,
     verdict: 'fail',
+    partial: false,
     measurements: [
       measured('onnxruntime', 'reference', 11.8),
       measured('onnxruntime', 'deploy', 10.7),
       measured('cpu', 'reference', 1830.4),
       measured('cpu', 'deploy', 1771.6),
     ],
-    speedups: [
-      ratio('onnxruntime', 1.08912, 1.1, 1.12699),
-      ratio('cpu', 0.99, 1.033, 1.05, '3 of 24 quads, for the time is limited'),
-    ],
+    speedups: [ratio('onnxruntime', 1.08912, 1.1, 1.12699), ratio('cpu', 0.99, 1.033, 1.05, 'the time was up')],
+    nullControls: [control('onnxruntime', false), control('cpu', true)],
+    suites: [],
+    throughput: [],
+    profiles: [],
+    networks: [],
     skipped: [],
     audit: [],
     verification: [
-      { model: 'repvit_m0_9', engine: 'onnxruntime', form: 'deploy', verdict: 'pass', tiers },
-      { model: 'repvit_m0_9', engine: 'cpu', form: 'deploy', verdict: 'pass', tiers },
-      { model: 'repvit_m0_9', engine: 'wasm', form: 'deploy', verdict: 'fail', tiers: failed },
+      { model: 'repvit_m0_9', engine: 'onnxruntime', threads: 1, batch: 1, form: 'deploy', verdict: 'pass', tiers },
+      { model: 'repvit_m0_9', engine: 'cpu', threads: 1, batch: 1, form: 'deploy', verdict: 'pass', tiers },
+      { model: 'repvit_m0_9', engine: 'wasm', threads: 1, batch: 1, form: 'deploy', verdict: 'fail', tiers: failed },
     ],
     failures: [
       {
@@ -91,6 +101,7 @@ function sample(): Report {
       elapsedSeconds: 123.4,
       quick: false,
       seed: 1,
+      plan: { looks: [5, 8, 12], halfWidth: 0.01, quads: 24, sampleMs: 20, seconds: 170 },
       fuseproof: '0.1.0',
       commit: null,
       node: 'v20.20.2',
@@ -103,7 +114,16 @@ function sample(): Report {
       stealPercent: null,
       peakRssBytes: 300 * 2 ** 20,
       tensorsLeaked: 0,
-      engines: [{ name: 'onnxruntime', version: '1.30.0', device: 'CPU', threads: 1 }],
+      engines: [
+        {
+          name: 'onnxruntime',
+          version: '1.30.0',
+          device: 'CPU',
+          threads: 1,
+          optimisation: 'graph optimisation: all',
+          software: false,
+        },
+      ],
       absent: [{ name: 'tfjs-node', reason: 'not installed', fix: 'npm run tensorflow' }],
     },
   };
@@ -114,11 +134,7 @@ function withOfficial(): Report {
   const report = sample();
   return {
     ...report,
-    measurements: [
-      ...report.measurements,
-      measured('onnxruntime', 'deploy-official', 98.1),
-      measured('onnxruntime', 'deploy', 35.2, 'deploy-official'),
-    ],
+    measurements: [...report.measurements, measured('onnxruntime', 'deploy-official', 98.1)],
     speedups: [
       ...report.speedups,
       { ...ratio('onnxruntime', 2.7, 2.8012, 2.9), baseline: 'deploy-official' },
@@ -128,9 +144,9 @@ function withOfficial(): Report {
       {
         model: 'repvit_m0_9',
         engine: 'cpu',
-        baseline: 'deploy-official',
-        arm: 'deploy',
-        reason: '3 quads would take 66 s or more, over the limit of 30 s',
+        threads: 1,
+        batch: 1,
+        reason: '5 sessions would take 66 s or more, over the limit of 60 s',
       },
     ],
   };
@@ -146,13 +162,13 @@ describe('validateReport', () => {
 
   test('takes a resolution that is not square as a pair', async () => {
     const report = sample();
-    for (const row of report.measurements) row.resolution = [192, 256];
+    for (const row of [...report.measurements, ...report.speedups]) row.resolution = [192, 256];
     expect(await validateReport(report)).toBe(report);
   });
 
   const broken: readonly (readonly [what: string, value: unknown, message: string])[] = [
     ['an unknown field', { ...sample(), extra: 1 }, 'must NOT have additional properties'],
-    ['another version', { ...sample(), schemaVersion: 2 }, '/schemaVersion must be equal to constant'],
+    ['another version', { ...sample(), schemaVersion: 1 }, '/schemaVersion must be equal to constant'],
     [
       'an infinite latency',
       { ...sample(), measurements: [measured('cpu', 'deploy', Number.POSITIVE_INFINITY)] },
@@ -164,9 +180,9 @@ describe('validateReport', () => {
       '/measurements/0/latencyMs must be > 0',
     ],
     [
-      'no samples',
-      { ...sample(), measurements: [{ ...measured('cpu', 'deploy', 2), samplesMs: [] }] },
-      '/measurements/0/samplesMs must NOT have fewer than 1 items',
+      'no sessions',
+      { ...sample(), measurements: [{ ...measured('cpu', 'deploy', 2), sessions: [] }] },
+      '/measurements/0/sessions must NOT have fewer than 1 items',
     ],
     ['no environment', { ...sample(), environment: undefined }, "must have required property 'environment'"],
   ];
@@ -179,10 +195,12 @@ describe('benchTable', () => {
   test('is the table of 80 columns', () => {
     expect(`\n${benchTable(sample())}`).toBe(`
 repvit_m0_9 at 224x224, batch 1
-  engine          threads  reference ms  deploy ms  reference / deploy
-  onnxruntime           1          11.8       10.7  1.100 (1.089 to 1.127)
-  cpu                   1          1830       1772  1.033 (0.990 to 1.050)
-    note: not resolved; 3 of 24 quads, for the time is limited
+  engine            threads    train ms  deploy ms  train / deploy
+  onnxruntime             1        11.8       10.7  1.100 (1.089 to 1.127)
+    1 session; null 1.001
+  cpu                     1        1830       1772  1.033 (0.990 to 1.050)
+    1 session; null 1.001, strayed in 1 of 1 session; inconclusive; the time was
+    up
   verified: pass, deploy on onnxruntime, 1,235,330 elements compared
   verified: pass, deploy on cpu, 1,235,330 elements compared
   verified: fail, deploy on wasm, 1,235,330 elements compared; runtime, deploy:
@@ -192,27 +210,25 @@ repvit_m0_9 at 224x224, batch 1
   deploy is not verified (runtime, deploy: fail)
 not here: tfjs-node: not installed; npm run tensorflow
 
-One session for each model, engine and pair of forms: its interval covers the
-noise within the session, not the drift between processes, so it is narrower
-than it should be. A second run may differ by more.`);
+Each interval is over sessions, each a fresh process. Null: the deploy form
+loaded twice and timed against itself in the same sessions, where the truth is
+1.`);
   });
 
-  test('shows each pair of forms with its own latencies', () => {
+  test('shows each pair of arms with its own latencies', () => {
     const lines = benchTable(withOfficial()).split('\n');
     const start = lines.findIndex((line) => line.includes('official ms'));
-    expect(lines.slice(start, start + 3)).toEqual([
-      '  engine          threads   official ms  deploy ms  official / deploy',
-      '  onnxruntime           1          98.1       35.2  2.801 (2.700 to 2.900)',
-      '  wasm                  -             -          -  1.000 (0.990 to 1.010)',
+    expect(lines.slice(start, start + 2)).toEqual([
+      '  engine            threads official ms  deploy ms  official / deploy',
+      '  onnxruntime             1        98.1       10.7  2.801 (2.700 to 2.900)',
     ]);
-    expect(lines).toContain('  onnxruntime           1          11.8       10.7  1.100 (1.089 to 1.127)');
   });
 
   test('says what was not timed, and why', () => {
     expect(benchTable(withOfficial())).toContain(
       `
-not timed: repvit_m0_9 on cpu, deploy against deploy-official: 3 quads would
-  take 66 s or more, over the limit of 30 s
+not timed: repvit_m0_9 on cpu: 5 sessions would take 66 s or more, over the
+  limit of 60 s
 `,
     );
   });
@@ -238,6 +254,10 @@ not timed: repvit_m0_9 on cpu, deploy against deploy-official: 3 quads would
     const text = benchTable({ ...sample(), measurements: [], speedups: [] });
     expect(text).toContain('repvit_m0_9\n  not timed\n');
   });
+
+  test('leads with it where the run was interrupted', () => {
+    expect(benchTable({ ...sample(), partial: true })).toMatch(/^Partial: the run was interrupted\.\n\n/);
+  });
 });
 
 describe('benchMarkdown', () => {
@@ -249,16 +269,16 @@ describe('benchMarkdown', () => {
       '',
       '**Verdict: fail.** What fusing bought:',
       '',
-      '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, not resolved on cpu',
+      '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, inconclusive on cpu',
     ]);
   });
 
   test('names the form that the deploy form is held against, where it is not the train form', () => {
     expect(lines(withOfficial())[4]).toBe(
-      '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, not resolved on cpu, 2.80 times as fast as deploy-official on onnxruntime, no difference shown to deploy-official on wasm',
+      '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, inconclusive on cpu, 2.80 times as fast as deploy-official on onnxruntime, 1.00 times as fast as deploy-official on wasm',
     );
     expect(lines(withOfficial())).toContain(
-      '| repvit_m0_9 | onnxruntime | 224x224 | 1 | 1 | deploy-official | deploy | 98.1 | 35.2 | 2.801 | 2.700 to 2.900 (95.1 %) | 24 |',
+      '| repvit_m0_9 | onnxruntime | 224x224 | 1 | 1 | deploy-official | deploy | 98.1 | 10.7 | 2.801 | 2.700 to 2.900 | faster | 1 | 1.0012 (0.998 to 1.005) |',
     );
   });
 
@@ -279,9 +299,9 @@ describe('benchMarkdown', () => {
     ]);
   });
 
-  test('shows both forms, the ratio, its interval and its level', () => {
+  test('shows both forms, the ratio, its interval and the null control', () => {
     expect(lines(sample())).toContain(
-      '| repvit_m0_9 | cpu | 224x224 | 1 | 1 | reference | deploy | 1830 | 1772 | 1.033 | 0.990 to 1.050 (75.0 %) | 3 |',
+      '| repvit_m0_9 | cpu | 224x224 | 1 | 1 | reference | deploy | 1830 | 1772 | 1.033 | 0.990 to 1.050 | inconclusive | 1 | 1.0012 (0.998 to 1.005), noisy |',
     );
     expect(lines(sample())).toContain('| repvit_m0_9 | wasm | deploy | runtime, deploy | fail | 1,234,567 | 13 |');
   });
@@ -305,17 +325,8 @@ describe('text', () => {
     expect(interval({ low: 1.0009, high: 1.0001 })).toBe('1.000 to 1.001');
   });
 
-  test.each([
-    [1.01, 1.02, 'faster'],
-    [0.98, 0.99, 'slower'],
-    [1, 1.1, 'no difference shown'],
-    [0.9, 1, 'no difference shown'],
-  ])('an interval from %f to %f: %s', (low, high, said) => {
-    expect(outcome({ low, high, confidence: 0.951 })).toBe(said);
-  });
-
-  test('an interval of a low level decides nothing', () => {
-    expect(outcome({ low: 1.01, high: 1.02, confidence: 0.75 })).toBe('not resolved');
+  test('says where one session leaves no interval', () => {
+    expect(interval({ low: null, high: null })).toBe('no interval');
   });
 
   test('gives milliseconds three figures', () => {

@@ -14,31 +14,29 @@ export function milliseconds(value: number): string {
 
 /** Rounded outwards, so that the interval printed holds the one computed. */
 export function interval({ low, high }: Pick<Speedup, 'low' | 'high'>): string {
+  if (low === null || high === null) return 'no interval';
   return `${(Math.floor(low * 1000) / 1000).toFixed(3)} to ${(Math.ceil(high * 1000) / 1000).toFixed(3)}`;
 }
 
-export type Outcome = 'faster' | 'slower' | 'no difference shown' | 'not resolved';
+/** A setting that two rows have in common: the same network on the same engine in the same way. */
+type Keys = Pick<Speedup, 'model' | 'engine' | 'threads' | 'batch'>;
 
-/** An interval of a lower level decides nothing. */
-const DECIDING_LEVEL = 0.95;
-
-/** What the interval says about the arm. */
-export function outcome({ low, high, confidence }: Pick<Speedup, 'low' | 'high' | 'confidence'>): Outcome {
-  if (confidence < DECIDING_LEVEL) return 'not resolved';
-  if (low > 1) return 'faster';
-  return high < 1 ? 'slower' : 'no difference shown';
+export function isSameSetting(a: Keys, b: Keys): boolean {
+  return a.model === b.model && a.engine === b.engine && a.threads === b.threads && a.batch === b.batch;
 }
 
-/** What was measured of one side of a pair, or undefined where it was not timed. */
+/** What was measured of one arm in a row's setting, or undefined where it was not timed. */
 export function measured(
   { measurements }: Pick<Report, 'measurements'>,
-  row: Speedup,
-  role: 'baseline' | 'arm',
+  row: Keys,
+  arm: Measurement['arm'],
 ): Measurement | undefined {
-  const [arm, against] = role === 'arm' ? [row.arm, row.baseline] : [row.baseline, row.arm];
-  return measurements.find(
-    (each) => each.model === row.model && each.engine === row.engine && each.arm === arm && each.against === against,
-  );
+  return measurements.find((other) => other.arm === arm && isSameSetting(other, row));
+}
+
+/** 1 session, 2 sessions */
+export function counted(count: number, what: string): string {
+  return `${grouped(count)} ${what}${count === 1 ? '' : 's'}`;
 }
 
 /** 4,294,967,295 */
@@ -53,7 +51,7 @@ export function modelsOf({ verification, measurements, audit }: Report): readonl
 
 /** What every reader of the figures must know. */
 export const HONEST_NOTE =
-  'One session for each model, engine and pair of forms: its interval covers the noise within the session, not the drift between processes, so it is narrower than it should be. A second run may differ by more.';
+  'Each interval is over sessions, each a fresh process. Null: the deploy form loaded twice and timed against itself in the same sessions, where the truth is 1.';
 
 /** Columns of the terminal that text is made for. */
 const WIDTH = 80;

@@ -1,13 +1,13 @@
 /** Generated from schema/report.schema.json by `npm run schema`: change that file, then run it. */
 
 /**
- * A form of a network: the train form as it is (reference), the original's deploy form where that leaves batch norms, or the complete deploy form.
- */
-export type Arm = 'reference' | 'deploy-official' | 'deploy';
-/**
  * Pixels of the input: one number where it is square, else [height, width].
  */
 export type Resolution = number | [number, number];
+/**
+ * What is timed of a network: the train form with the engine's own graph optimisation off (reference-raw), the train form as the engine optimises it (reference), the original's deploy form where that leaves batch norms, or the complete deploy form.
+ */
+export type Arm = 'reference-raw' | 'reference' | 'deploy-official' | 'deploy';
 /**
  * The deploy form that was held against the train form.
  */
@@ -31,19 +31,43 @@ export interface Report {
   /**
    * Version of this format; it rises when a field changes its meaning or goes away.
    */
-  schemaVersion: 1;
+  schemaVersion: 2;
   /**
-   * Of the whole run: pass only where every verification passed, no timing failed and something was timed. Exit code 0, 1 or 3.
+   * Of the whole run: pass only where every verification passed, no timing failed, something was timed and the run is whole. Exit code 0, 1 or 3.
    */
   verdict: 'pass' | 'fail' | 'inconclusive';
   /**
-   * Latency of each form of each network on each engine, in each session that timed it.
+   * Whether the run was interrupted: what stands here is complete, but sessions or settings are missing.
+   */
+  partial: boolean;
+  /**
+   * Latency of each arm of each network in each setting, over all its sessions.
    */
   measurements: Measurement[];
   /**
-   * Latency of one form (baseline) over latency of another (arm), estimated from paired samples; above 1 the arm is faster.
+   * Latency of one arm (baseline) over latency of another, estimated from paired samples with sessions as replicates; above 1 the arm is faster.
    */
   speedups: Speedup[];
+  /**
+   * The same form loaded twice and timed against itself, in the very sessions of the speed-ups: what the method finds where nothing is to be found.
+   */
+  nullControls: NullControl[];
+  /**
+   * Speed-ups of several networks in one setting, together.
+   */
+  suites: Suite[];
+  /**
+   * Images per second with several concurrent streams; empty unless asked for (--streams).
+   */
+  throughput: Throughput[];
+  /**
+   * Where the time of one inference goes, node by node; empty unless asked for (--profile).
+   */
+  profiles: Profile[];
+  /**
+   * The networks of the run.
+   */
+  networks: NetworkRow[];
   /**
    * What was verified and then not timed on purpose, for it would take too long; changes no verdict as long as anything was timed.
    */
@@ -63,7 +87,7 @@ export interface Report {
   environment: Environment;
 }
 /**
- * Latency of one form of one network on one engine, in one session.
+ * Latency of one arm of one network in one setting.
  */
 export interface Measurement {
   /**
@@ -75,15 +99,7 @@ export interface Measurement {
    */
   engine: string;
   /**
-   * The form that was timed.
-   */
-  arm: Arm;
-  /**
-   * The other form of its session, which it was interleaved with.
-   */
-  against: Arm;
-  /**
-   * Threads that the engine says it used.
+   * Threads of one inference, as the engine says.
    */
   threads: number;
   /**
@@ -92,7 +108,11 @@ export interface Measurement {
   batch: number;
   resolution: Resolution;
   /**
-   * Median over the samples of the time of one inference of the batch, including read-back of its logits.
+   * What was timed.
+   */
+  arm: Arm;
+  /**
+   * Median over the sessions of their medians: the time of one inference of the batch, including read-back of its logits.
    */
   latencyMs: number;
   /**
@@ -100,19 +120,38 @@ export interface Measurement {
    */
   minMs: number;
   /**
-   * 5 % quantile of the samples.
+   * 5 % quantile of all samples.
    */
   p05Ms: number;
   /**
-   * 95 % quantile of the samples.
+   * 95 % quantile of all samples.
    */
   p95Ms: number;
+  /**
+   * One for each session, a fresh process each.
+   *
+   * @minItems 1
+   */
+  sessions: [SessionSamples, ...SessionSamples[]];
+}
+/**
+ * Every sample of one arm in one session; none is left out.
+ */
+export interface SessionSamples {
+  /**
+   * Number of the session within its setting, from 1.
+   */
+  session: number;
+  /**
+   * Median of its samples.
+   */
+  medianMs: number;
   /**
    * Inferences that one sample is the mean of: as many as fill 20 ms.
    */
   inferencesPerSample: number;
   /**
-   * Every sample in the order of timing, two a quad; none is left out.
+   * In the order of timing, all pairs of forms together.
    *
    * @minItems 1
    *
@@ -121,7 +160,7 @@ export interface Measurement {
   samplesMs: [number, ...number[]];
 }
 /**
- * How many times faster one form of a network is than another on one engine.
+ * How many times faster one arm of a network is than another in one setting.
  */
 export interface Speedup {
   /**
@@ -133,41 +172,58 @@ export interface Speedup {
    */
   engine: string;
   /**
-   * The form that the other is held against.
+   * Threads of one inference, as the engine says.
+   */
+  threads: number;
+  /**
+   * Images in one inference.
+   */
+  batch: number;
+  resolution: Resolution;
+  /**
+   * The arm that the other is held against.
    */
   baseline: Arm;
   /**
-   * The form whose gain is asked for.
+   * The arm whose gain is asked for.
    */
   arm: Arm;
   /**
-   * Latency of the baseline over latency of the arm: exp of the Hodges-Lehmann median of logRatios.
+   * Latency of the baseline over latency of the arm: exp of the mean over sessions of their Hodges-Lehmann medians.
    */
   estimate: number;
   /**
-   * Lower end of the interval.
+   * Lower end of the interval: t over sessions. Null where there is one session only.
    */
-  low: number;
+  low: number | null;
   /**
-   * Upper end of the interval.
+   * Upper end of the interval; null where low is.
    */
-  high: number;
+  high: number | null;
   /**
-   * Exact level of the interval within this one session: at least 0.95 from six quads on.
+   * Level of the interval, over all looks at which the sessions might have stopped.
    */
   confidence: number;
   /**
-   * Quads (ABBA or BAAB) that were timed.
+   * Half of the interval's width on the log scale; 0.01 is about one per cent. Null where low is.
    */
-  quads: number;
+  halfWidth: number | null;
   /**
-   * Quads that the run aims at; a slow engine gets fewer, to keep within the time budget.
+   * What the interval says of the arm; inconclusive where it never came to the width aimed at.
    */
-  plannedQuads: number;
+  outcome: 'faster' | 'slower' | 'no difference shown' | 'inconclusive';
   /**
-   * Samples whose logits were compared, bit for bit, with the verified ones: all of them.
+   * Why no further session was run: the interval was narrow enough, the most sessions were run, the time was up, the run was interrupted, or a session failed.
    */
-  checkedOutputs: number;
+  stopped: 'width' | 'sessions' | 'time' | 'interrupted' | 'failed';
+  /**
+   * Two-sided p of "no difference", from t over sessions, times the number of looks; null where low is.
+   */
+  pValue: number | null;
+  /**
+   * pValue after Holm's correction across all speed-ups of the run; null where low is.
+   */
+  pHolm: number | null;
   /**
    * The estimator and what it was applied to.
    */
@@ -177,6 +233,29 @@ export interface Speedup {
    */
   note: string;
   /**
+   * One for each session, in the order of timing.
+   *
+   * @minItems 1
+   */
+  sessions: [SessionRatio, ...SessionRatio[]];
+}
+/**
+ * What one session, a fresh process, says of one pair of arms.
+ */
+export interface SessionRatio {
+  /**
+   * Number of the session within its setting, from 1.
+   */
+  session: number;
+  /**
+   * exp of the Hodges-Lehmann median of logRatios.
+   */
+  estimate: number;
+  /**
+   * Quads that it aimed at; fewer were timed where its time was up.
+   */
+  plannedQuads: number;
+  /**
    * ln(baseline / arm) of each quad, in the order of timing.
    *
    * @minItems 1
@@ -184,9 +263,269 @@ export interface Speedup {
    * Items: Of one quad.
    */
   logRatios: [number, ...number[]];
+  /**
+   * Samples of these quads whose logits were compared, bit for bit, with the verified ones: all of them.
+   */
+  checkedOutputs: number;
+  /**
+   * Whether the warm-up ended because successive medians agreed within 1 %.
+   */
+  settled: boolean;
 }
 /**
- * Two forms of a network that were not timed against each other on an engine.
+ * One form loaded twice and timed against itself: the truth is 1.
+ */
+export interface NullControl {
+  /**
+   * Name of the network.
+   */
+  model: string;
+  /**
+   * Name of the engine.
+   */
+  engine: string;
+  /**
+   * Threads of one inference, as the engine says.
+   */
+  threads: number;
+  /**
+   * Images in one inference.
+   */
+  batch: number;
+  resolution: Resolution;
+  /**
+   * The form that was loaded twice.
+   */
+  arm: Arm;
+  /**
+   * Latency of the baseline over latency of the arm: exp of the mean over sessions of their Hodges-Lehmann medians.
+   */
+  estimate: number;
+  /**
+   * Lower end of the interval: t over sessions. Null where there is one session only.
+   */
+  low: number | null;
+  /**
+   * Upper end of the interval; null where low is.
+   */
+  high: number | null;
+  /**
+   * Level of the interval, over all looks at which the sessions might have stopped.
+   */
+  confidence: number;
+  /**
+   * Sessions whose ratio was more than 1 % off.
+   */
+  strayed: number;
+  /**
+   * Whether those are more than a third: the machine is too noisy to be trusted.
+   */
+  noisy: boolean;
+  /**
+   * One for each session, in the order of timing.
+   *
+   * @minItems 1
+   */
+  sessions: [SessionRatio, ...SessionRatio[]];
+}
+/**
+ * Geometric mean of the speed-ups of several networks in one setting.
+ */
+export interface Suite {
+  /**
+   * Name of the engine.
+   */
+  engine: string;
+  /**
+   * Threads of one inference, as the engine says.
+   */
+  threads: number;
+  /**
+   * Images in one inference.
+   */
+  batch: number;
+  /**
+   * The arm that the other is held against.
+   */
+  baseline: Arm;
+  /**
+   * The arm whose gain is asked for.
+   */
+  arm: Arm;
+  /**
+   * The networks that it is over.
+   *
+   * @minItems 2
+   *
+   * Items: Name of a network.
+   */
+  models: [string, string, ...string[]];
+  /**
+   * Geometric mean of their estimates.
+   */
+  estimate: number;
+  /**
+   * Lower end of its interval: t with Welch and Satterthwaite's degrees of freedom. Null where a network has one session only.
+   */
+  low: number | null;
+  /**
+   * Upper end of the interval; null where low is.
+   */
+  high: number | null;
+  /**
+   * Level of the interval, over all looks at which the sessions might have stopped.
+   */
+  confidence: number;
+}
+/**
+ * One arm of one network with several streams at once: processes that infer one after another, each on its own.
+ */
+export interface Throughput {
+  /**
+   * Name of the network.
+   */
+  model: string;
+  /**
+   * Name of the engine.
+   */
+  engine: string;
+  /**
+   * Threads of one inference, as the engine says.
+   */
+  threads: number;
+  /**
+   * Images in one inference.
+   */
+  batch: number;
+  resolution: Resolution;
+  /**
+   * What was run.
+   */
+  arm: Arm;
+  /**
+   * Streams at the same time.
+   */
+  streams: number;
+  /**
+   * Length of the window that inferences were counted in.
+   */
+  seconds: number;
+  /**
+   * Inferences that ended in the window, of all streams together.
+   */
+  inferences: number;
+  /**
+   * Inferences times batch over the window.
+   */
+  imagesPerSecond: number;
+  /**
+   * Median time of one inference, of all streams.
+   */
+  latencyMs: number;
+  /**
+   * 95 % quantile of the same.
+   */
+  p95Ms: number;
+  /**
+   * Streams whose last logits were compared, bit for bit, with the verified ones: all of them.
+   */
+  checkedOutputs: number;
+}
+/**
+ * Where the time of one inference goes.
+ */
+export interface Profile {
+  /**
+   * Name of the network.
+   */
+  model: string;
+  /**
+   * Name of the engine.
+   */
+  engine: string;
+  /**
+   * Threads of one inference, as the engine says.
+   */
+  threads: number;
+  /**
+   * Images in one inference.
+   */
+  batch: number;
+  resolution: Resolution;
+  /**
+   * What was profiled.
+   */
+  arm: Arm;
+  /**
+   * Inferences that each time is the median of.
+   */
+  inferences: number;
+  /**
+   * Sum of the nodes' times: with the profiler's own cost, so above the latency.
+   */
+  totalMs: number;
+  /**
+   * What the machine reaches in a large float32 matrix product on ONNX Runtime with as many threads, in 10^9 operations a second, multiply and add counted as two; null where it was not measured.
+   */
+  peakGflops: number | null;
+  /**
+   * In the order of execution, as the engine runs them.
+   */
+  nodes: ProfileNode[];
+}
+/**
+ * One step of an engine.
+ */
+export interface ProfileNode {
+  /**
+   * Name of the network's node, or what the engine calls a step of its own.
+   */
+  name: string;
+  /**
+   * What it computes, in the engine's terms.
+   */
+  op: string;
+  /**
+   * Median over the inferences.
+   */
+  milliseconds: number;
+  /**
+   * Of totalMs.
+   */
+  share: number;
+  /**
+   * Its multiply-accumulates for the whole batch; null where it has none, or is no node of the network.
+   */
+  macs: number | null;
+  /**
+   * Twice its multiply-accumulates over its time, in 10^9 a second; null where macs is.
+   */
+  gflops: number | null;
+  /**
+   * gflops over peakGflops; null where either is.
+   */
+  peakShare: number | null;
+}
+/**
+ * A network of the run.
+ */
+export interface NetworkRow {
+  /**
+   * Name of the network.
+   */
+  model: string;
+  resolution: Resolution;
+  /**
+   * Classes that it tells apart.
+   */
+  classes: number;
+  /**
+   * Hash of the weights that were timed: SHA-256 over the train form's tensors in the order of their keys, float32, little-endian.
+   */
+  weightsSha256: string;
+}
+/**
+ * A network that was verified and then not timed in a setting.
  */
 export interface Skipped {
   /**
@@ -198,13 +537,13 @@ export interface Skipped {
    */
   engine: string;
   /**
-   * The form that the other is held against.
+   * Threads of one inference, as the engine says.
    */
-  baseline: Arm;
+  threads: number;
   /**
-   * The form whose gain is asked for.
+   * Images in one inference.
    */
-  arm: Arm;
+  batch: number;
   /**
    * Why, in one line.
    */
@@ -305,6 +644,14 @@ export interface VerificationRow {
    * Name of the engine.
    */
   engine: string;
+  /**
+   * Threads that the engine says it used.
+   */
+  threads: number;
+  /**
+   * Images in one inference.
+   */
+  batch: number;
   form: DeployFormName;
   verdict: Verdict;
   /**
@@ -345,7 +692,7 @@ export interface Failure {
   /**
    * What was being done.
    */
-  stage: 'verification' | 'timing';
+  stage: 'verification' | 'timing' | 'throughput' | 'profile';
   /**
    * What happened, in one line.
    */
@@ -371,6 +718,7 @@ export interface Environment {
    * Seed of the weights, the input and the order of the quads.
    */
   seed: number;
+  plan: Plan;
   /**
    * Version of fuseproof.
    */
@@ -423,6 +771,35 @@ export interface Environment {
   absent: AbsentEngine[];
 }
 /**
+ * What the run aimed at.
+ */
+export interface Plan {
+  /**
+   * Numbers of sessions after which a setting may stop.
+   *
+   * @minItems 1
+   *
+   * Items: One look.
+   */
+  looks: [number, ...number[]];
+  /**
+   * Half-width of the interval, on the log scale, at which it stops.
+   */
+  halfWidth: number;
+  /**
+   * Quads of each pair of arms in one session, where the time allows it.
+   */
+  quads: number;
+  /**
+   * What a sample is filled up to with inferences.
+   */
+  sampleMs: number;
+  /**
+   * Time budget of all sessions.
+   */
+  seconds: number;
+}
+/**
  * An engine that was used.
  */
 export interface EngineRow {
@@ -442,6 +819,14 @@ export interface EngineRow {
    * Threads that it used.
    */
   threads: number;
+  /**
+   * What the engine does to a graph by itself before it runs it, in its own terms; none where it runs the graph as it stands.
+   */
+  optimisation: string;
+  /**
+   * Whether an interface to a GPU is served by a CPU: its times say nothing of a GPU.
+   */
+  software: boolean;
 }
 /**
  * An engine that is not here.
