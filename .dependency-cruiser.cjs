@@ -28,6 +28,7 @@ module.exports = {
       ['network', 'interpreters', 'engines/engine', 'fused', 'weights', 'verify', 'reference'],
       'faults',
     ),
+    only('certify', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'artefacts']),
     only('audit', ['network', 'interpreters', 'reference', 'fused']),
     only('report', ['network', 'audit', 'verify']),
     only('bench', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'audit', 'report']),

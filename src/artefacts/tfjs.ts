@@ -3,6 +3,7 @@
  * shards (https://github.com/tensorflow/tfjs/tree/master/tfjs-converter). In TensorFlow's order throughout, [N, H, W, C],
  * as `tf.browser.fromPixels` gives images.
  */
+import { createHash } from 'node:crypto';
 import { InputError } from '../network/errors.ts';
 import { nodesByName, weightShapesByKey, withBatch } from '../network/graph.ts';
 import { applyRule, type Network, type Node, type OpRules, type Pair, type Role } from '../network/ops.ts';
@@ -385,7 +386,7 @@ function shards(constants: readonly Constant[]): readonly Uint8Array[] {
 }
 
 /**
- * The network as the files of a graph-model folder, by name: `model.json` and the shards beside it. Weights are rounded to
+ * The network as the files of a graph-model folder, by name: the shards, then the `model.json` that names them. Weights are rounded to
  * float32. Its input is [N, H, W, C].
  * @throws InputError where a weight is missing or of another size, a name is taken, or TensorFlow.js has no such op
  */
@@ -412,7 +413,11 @@ export function writeTfjs(
   });
   const constants = [...graph.constants];
   const parts = shards(constants.map(([, constant]) => constant));
-  const names = parts.map((_, i) => `group1-shard${i + 1}of${parts.length}.bin`);
+  // Named by their content: a folder that is written anew keeps the old ones whole until the new model.json is there.
+  const digest = createHash('sha256');
+  for (const part of parts) digest.update(part);
+  const id = digest.digest('hex').slice(0, 16);
+  const names = parts.map((_, i) => `weights-${id}-shard${i + 1}of${parts.length}.bin`);
   const model = {
     format: 'graph-model',
     generatedBy: 'fuseproof',
@@ -431,7 +436,7 @@ export function writeTfjs(
     ],
   };
   return new Map([
-    ['model.json', Uint8Array.from(Buffer.from(`${JSON.stringify(model)}\n`))],
     ...parts.map((part, i) => [names[i]!, part] as const),
+    ['model.json', Uint8Array.from(Buffer.from(`${JSON.stringify(model)}\n`))],
   ]);
 }

@@ -3,14 +3,26 @@ import { Command, CommanderError } from 'commander';
 import { InputError } from '../network/errors.ts';
 import { auditCommand } from './audit.ts';
 import { benchCommand } from './bench.ts';
+import { checkCommand } from './check.ts';
 import { doctorCommand } from './doctor.ts';
 import { faultsCommand } from './faults.ts';
+import { fuseCommand } from './fuse.ts';
 import { modelsCommand } from './models.ts';
 import { EXIT, note } from './output.ts';
 import { runCommand } from './run.ts';
 import { verifyCommand } from './verify.ts';
 
-const COMMANDS = [modelsCommand, verifyCommand, faultsCommand, auditCommand, benchCommand, runCommand, doctorCommand];
+const COMMANDS = [
+  fuseCommand,
+  checkCommand,
+  verifyCommand,
+  faultsCommand,
+  modelsCommand,
+  auditCommand,
+  benchCommand,
+  runCommand,
+  doctorCommand,
+];
 
 const EXIT_CODES = `
 Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive,

@@ -125,6 +125,19 @@ export async function openEngines(
   return engines;
 }
 
+/** Opens the engines asked for; where none are, those of `usual` that are here, and tells of the others. */
+export async function openDefaultEngines(
+  names: readonly string[] | undefined,
+  usual: readonly string[],
+  options: EngineOptions,
+  tell: (line: string) => void,
+): Promise<readonly Engine[]> {
+  if (names !== undefined) return openEngines(names, options, tell);
+  const { engines, absent } = await openAvailable(undefined, options, usual);
+  for (const engine of absent) tell(absentLine(engine));
+  return engines;
+}
+
 export function absentLine({ name, reason, fix }: AbsentEngine): string {
   return `${name} is not here: ${reason}. ${fix}`;
 }

@@ -40,17 +40,18 @@ export async function openEngine(name: string, options: EngineOptions = {}): Pro
 }
 
 /**
- * Opens the named engines; without names, every one that is here.
+ * Opens the named engines; without names, every one of `usual` that is here.
  * @returns the engines in the order of `names` (of {@link providers}), and those that are absent
  * @throws InputError where a named engine is unknown or absent
  */
 export async function openAvailable(
   names: readonly string[] | undefined,
   options: EngineOptions = {},
+  usual: readonly string[] = engineNames,
 ): Promise<{ engines: readonly Engine[]; absent: readonly AbsentEngine[] }> {
   const engines: Engine[] = [];
   const absent: AbsentEngine[] = [];
-  for (const provider of names?.map(providerOf) ?? providers) {
+  for (const provider of (names ?? usual).map(providerOf)) {
     try {
       engines.push(await provider.open(options));
     } catch (error) {

@@ -89,8 +89,14 @@ export class Ledger {
   readonly #tiers = new Map<string, TierSummary>();
   readonly failures: Finding[] = [];
   readonly problems: string[] = [];
+  readonly #onFinding: ((finding: Finding) => void) | undefined;
+
+  constructor(onFinding?: (finding: Finding) => void) {
+    this.#onFinding = onFinding;
+  }
 
   add(finding: Finding): void {
+    this.#onFinding?.(finding);
     const { tier, engine, form, comparison } = finding;
     const key = [tier, engine, form].join('/');
     const before = this.#tiers.get(key);

@@ -2,7 +2,7 @@ import type { Engine } from '../engines/engine.ts';
 import type { Fusion } from '../fused/fuse.ts';
 import type { Workspace } from '../interpreters/workspace.ts';
 import type { Shape, Tensor, Weights } from '../network/tensor.ts';
-import type { Ledger, Tier } from './findings.ts';
+import type { Finding, Ledger, Tier } from './findings.ts';
 
 export interface VerifyRequest {
   readonly fusion: Fusion;
@@ -25,6 +25,8 @@ export interface VerifyRequest {
   readonly miniature?: Fusion;
   /** Of the values that the exact and the dyadic tier make up; 1 by default. */
   readonly seed?: number;
+  /** Told of every comparison of a piece, in the order they are made; the result keeps those that do not pass. */
+  readonly onFinding?: (finding: Finding) => void;
   /** Told before each piece and each whole network. */
   readonly onProgress?: (done: number, total: number, what: string) => void;
 }

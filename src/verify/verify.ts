@@ -17,6 +17,7 @@ import { checkPieces } from './regions.ts';
 import { roundingsOf } from './roundings.ts';
 import type { Session, VerifyRequest } from './session.ts';
 
+export type { Comparison, Verdict } from './compare.ts';
 export { type Finding, TIERS, type Tier, type TierSummary, type Verification, worstVerdict } from './findings.ts';
 export type { VerifyRequest } from './session.ts';
 
@@ -33,7 +34,7 @@ const REGIONAL: readonly Tier[] = ['basis', 'weights', 'algebra', 'runtime'];
  */
 export async function verify(request: VerifyRequest): Promise<Verification> {
   const { fusion, weights, only, engines, tiers: chosenTiers } = request;
-  const ledger = new Ledger();
+  const ledger = new Ledger(request.onFinding);
   const wants = (tier: Tier) => chosenTiers === undefined || chosenTiers.includes(tier);
   checkTheCheck(ledger);
   const structure = checkStructure(fusion);
