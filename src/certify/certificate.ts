@@ -28,8 +28,14 @@ export interface Certificate {
   readonly model: Model;
   /** Name of the deploy form. */
   readonly form: 'deploy' | 'deploy-official';
-  /** The train-form checkpoint; its file as seen from the certificate. */
-  readonly input: { readonly file: string; readonly bytes: number; readonly sha256: string };
+  readonly input: {
+    /** The train-form checkpoint, as seen from the certificate's folder. */
+    readonly file: string;
+    /** Where in the file the state dict lies; empty where the file is it. */
+    readonly entry: string;
+    /** The checkpoint's file, and the shards that it names, as seen from its own folder. */
+    readonly files: readonly FileDigest[];
+  };
   readonly output: {
     /** A file, or a folder, beside the certificate. */
     readonly file: string;

@@ -11,6 +11,8 @@ import { readTrainCheckpoint } from './checkpoint.ts';
 import { fuseAndProve } from './fuse-file.ts';
 import type { Proof } from './proof.ts';
 
+const OTHER_HASH = 'its SHA-256 is not the one that the certificate states';
+
 /** One thing that was looked at. */
 export interface CheckedItem {
   readonly what: string;
@@ -55,28 +57,28 @@ export async function checkFile({
   const outputPath = join(folder, stated.output.file);
   const items: CheckedItem[] = [item('certificate, sealed')];
 
-  const input = await readFile(inputPath).catch((error: unknown) => {
-    throw new InputError(
-      `${inputPath}: ${messageOfSystemError(error, 'read')}; put the input that the certificate is of there`,
-    );
-  });
-  const isInput = sha256(input) === stated.input.sha256;
-  items.push(item(stated.input.file, isInput ? undefined : 'its SHA-256 is not the one that the certificate states'));
+  for (const file of stated.input.files) {
+    const found = await readArtefactFile(dirname(inputPath), file.name);
+    items.push(item(file.name, sha256(found) === file.sha256 ? undefined : OTHER_HASH));
+  }
+  const isInput = items.every(({ verdict }) => verdict === 'pass');
   const written = new Map<string, Uint8Array>();
   for (const file of stated.files) {
     const found = await readArtefactFile(outputPath, file.name);
     written.set(file.name, found);
     const shown = [stated.output.file, file.name].filter((part) => part !== '').join('/');
     const isSame = sha256(found) === file.sha256;
-    items.push(item(shown, isSame ? undefined : 'its SHA-256 is not the one that the certificate states'));
+    items.push(item(shown, isSame ? undefined : OTHER_HASH));
   }
   if (!isInput) return { verdict: 'fail', items };
 
   const [batch = 1, , height = 1, width = 1] = stated.tried.input;
   const model = { ...stated.model, config: await parseConfig(stated.model.config, path) };
+  const { entry } = stated.input;
+  const checkpoint = await readTrainCheckpoint(inputPath, { model, ...(entry !== '' && { entry }) });
+
   const { fuseproof: _, ...engineVersions } = stated.versions;
   const engines = await openEngines(Object.keys(engineVersions));
-  const checkpoint = await readTrainCheckpoint(inputPath, model);
   const again = await fuseAndProve(checkpoint, {
     input: inputPath,
     output: outputPath,

@@ -1,11 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { basename, dirname, relative, resolve, sep } from 'node:path';
 import type { Engine } from '../engines/engine.ts';
 import { type DeployForm, deployForms } from '../fused/forms.ts';
-import { InputError } from '../network/errors.ts';
 import { buildNetwork } from '../reference/config.ts';
 import type { InputSize } from '../reference/size.ts';
-import { messageOfSystemError } from '../weights/system-error.ts';
 import { writeFileAtomically } from '../weights/write-file.ts';
 import {
   type ArtefactOptions,
@@ -15,11 +12,10 @@ import {
   type Files,
   type Format,
   holdsGraph,
-  sha256,
   writeArtefact,
 } from './artefact.ts';
 import { type Certificate, certificateText, claimOf, ownVersion, sealed, tierRow } from './certificate.ts';
-import { type Checkpoint, readTrainCheckpoint } from './checkpoint.ts';
+import { readTrainCheckpoint, type TrainCheckpoint } from './checkpoint.ts';
 import { fuseModel, type Proof, prove } from './proof.ts';
 
 export interface FuseFileRequest {
@@ -30,6 +26,8 @@ export interface FuseFileRequest {
   readonly format: Format;
   /** A published name or a config file, where the checkpoint's keys and shapes alone do not say. */
   readonly model?: string;
+  /** The state dict to read where the checkpoint holds several. */
+  readonly entry?: string;
   /** By default what PyTorch code loads for weights, and the complete form for graphs. */
   readonly form?: DeployForm['name'];
   /** Of the graph's input; one image at the network's own resolution by default. */
@@ -63,7 +61,9 @@ export async function fuseFile(request: FuseFileRequest): Promise<FusedFile> {
   const certificatePath = certificatePathOf(output);
   await checkOutput(output, format, force, [input]);
   await checkOutput(certificatePath, 'safetensors', force, [input]);
-  const checkpoint = await readTrainCheckpoint(input, request.model);
+  const { model, entry } = request;
+  const hints = { ...(model !== undefined && { model }), ...(entry !== undefined && { entry }) };
+  const checkpoint = await readTrainCheckpoint(input, hints);
   const made = await fuseAndProve(checkpoint, request);
   if (made.certificate === undefined) return { ...made, certificatePath };
   await writeArtefact(output, made.files);
@@ -73,7 +73,7 @@ export async function fuseFile(request: FuseFileRequest): Promise<FusedFile> {
 
 /** All but writing: the same files and the same certificate for the same request. */
 export async function fuseAndProve(
-  checkpoint: Checkpoint,
+  checkpoint: TrainCheckpoint,
   request: FuseFileRequest,
 ): Promise<Pick<FusedFile, 'proof' | 'certificate' | 'files'>> {
   const { format, options, engines, output } = request;
@@ -92,9 +92,6 @@ export async function fuseAndProve(
   });
   const { verification, regions, seed } = proof;
   if (verification.verdict !== 'pass') return { proof, files };
-  const inputBytes = await readFile(path).catch((error: unknown) => {
-    throw new InputError(`${path}: ${messageOfSystemError(error, 'read')}; give a checkpoint`);
-  });
   const folder = dirname(resolve(output));
   const inputFile = relative(folder, resolve(path)).split(sep).join('/');
   const outputFile = basename(resolve(output));
@@ -102,7 +99,7 @@ export async function fuseAndProve(
     claim: claimOf(model.name, inputFile, outputFile, verification.tiers),
     model,
     form,
-    input: { file: inputFile, bytes: inputBytes.length, sha256: sha256(inputBytes) },
+    input: { file: inputFile, entry: checkpoint.entry, files: checkpoint.files },
     output: { file: outputFile, format, options },
     files: digests(files),
     tried: { seed, input: fused.fusion.reference.nodes[0]!.shape },
@@ -122,7 +119,7 @@ export async function fuseAndProve(
 
 /** The command that makes the same files again, in the certificate's folder. */
 function fuseCommand(
-  { model, format, options, engines }: FuseFileRequest,
+  { model, entry, format, options, engines }: FuseFileRequest,
   input: string,
   output: string,
   form: string,
@@ -133,6 +130,7 @@ function fuseCommand(
   return [
     `npx fuseproof fuse ${quoted(input)} -o ${quoted(output)} --format ${format}`,
     ...(model === undefined ? [] : [`--model ${quoted(model)}`]),
+    ...(entry === undefined ? [] : [`--state-dict ${quoted(entry)}`]),
     `--form ${form} --batch ${batch} --size ${height}x${width} --seed ${seed}`,
     ...(opset === undefined ? [] : [`--opset ${opset}`]),
     ...(dynamicBatch ? ['--dynamic-batch'] : []),

@@ -20,6 +20,7 @@ interface Options extends ArtefactOptions {
   readonly output: string;
   readonly format?: Format;
   readonly model?: string;
+  readonly stateDict?: string;
   readonly form?: DeployForm['name'];
   readonly batch?: number;
   readonly size?: Size;
@@ -60,6 +61,7 @@ async function runFuse(input: string, options: Options): Promise<void> {
       ...(outputName !== undefined && { outputName }),
     },
     ...(model !== undefined && { model }),
+    ...(options.stateDict !== undefined && { entry: options.stateDict }),
     ...(form !== undefined && { form }),
     ...(seed !== undefined && { seed }),
     ...(force !== undefined && { force }),
@@ -97,6 +99,7 @@ export function fuseCommand(): Command {
     .argument('<in>', 'train-form checkpoint')
     .requiredOption('-o, --output <out>', 'the deploy file, or a folder for TensorFlow.js')
     .option('-m, --model <name>', 'published network, or a config file (.json), where the checkpoint does not say')
+    .option('--state-dict <name>', 'which state dict, where the checkpoint holds several (model_ema, say)')
     .addOption(
       new Option('--format <format>', 'where the name of the output does not say').choices([
         'safetensors',

@@ -14,6 +14,8 @@ export interface Naming {
   readonly form: Form;
   /** From a key of the state dict to the network's. */
   readonly rename: (key: string) => string;
+  /** From a key of the network, or of its deploy forms, to that of the same project's state dict. */
+  readonly restore: (key: string) => string;
 }
 
 /** Something that keys and shapes do not say. */

@@ -13,6 +13,8 @@ export interface Named {
   readonly form: Form;
   /** Keys that the network does not have are as they were. */
   readonly weights: Weights;
+  /** From a key of the network, or of its deploy forms, to that of the same project's state dict. */
+  readonly restore: (key: string) => string;
 }
 
 /** The same, and which network's they are. */
@@ -37,7 +39,7 @@ const SHOWN_KEYS = 3;
 export function nameWeights(family: Family<ModelConfig>, weights: Weights, subject: string): Named | undefined {
   const naming = family.naming(weights);
   if (naming === undefined) return undefined;
-  const { scheme, form, rename } = naming;
+  const { scheme, form, rename, restore } = naming;
   const renamed = new Map<string, Tensor>();
   for (const [key, tensor] of weights) {
     const ours = rename(key);
@@ -45,7 +47,7 @@ export function nameWeights(family: Family<ModelConfig>, weights: Weights, subje
       throw new InputError(`${subject}: ${key} and another key are both ${ours}; keep one of them`);
     renamed.set(ours, tensor);
   }
-  return { scheme, form, weights: renamed };
+  return { scheme, form, weights: renamed, restore };
 }
 
 /**

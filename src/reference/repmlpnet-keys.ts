@@ -11,7 +11,8 @@ export function namingOfRepMlpNet(state: Shapes): Naming | undefined {
   if (!state.has('conv_embedding.conv.weight') || !state.has('stages.0.0.repmlp_block.fc3.weight')) return undefined;
   const deploy = state.has('conv_embedding.bn.weight') ? 'deploy-official' : 'deploy';
   const form = state.has('stages.0.0.repmlp_block.fc3_bn.weight') ? 'train' : deploy;
-  return { scheme: form === 'deploy' ? 'fuseproof' : 'official', form, rename: (key) => key };
+  const same = (key: string) => key;
+  return { scheme: form === 'deploy' ? 'fuseproof' : 'official', form, rename: same, restore: same };
 }
 
 /** The original's default, which all published networks have. */

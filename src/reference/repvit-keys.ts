@@ -9,18 +9,27 @@ import type { Form, Naming, Open, Shapes } from './family.ts';
 export function namingOfRepVit(state: Shapes): Naming | undefined {
   const formOf = (key: string): Form => (state.has(key) ? 'train' : 'deploy');
   if (state.has('stem.conv1.c.weight') || state.has('stem.conv1.weight')) {
-    return { scheme: 'timm', form: formOf('stem.conv1.c.weight'), rename: (key) => key };
+    return { scheme: 'timm', form: formOf('stem.conv1.c.weight'), rename: same, restore: same };
   }
   if (state.has('features.0.0.c.weight') || state.has('features.0.0.weight')) {
-    const rename = byModule(modulesOfRows([...state.keys()]));
-    return { scheme: 'official', form: formOf('features.0.0.c.weight'), rename };
+    const modules = modulesOfRows([...state.keys()]);
+    const restore = byModule(new Map([...modules].map(([theirs, ours]) => [ours, theirs])));
+    return { scheme: 'official', form: formOf('features.0.0.c.weight'), rename: byModule(modules), restore };
   }
   if (state.has('features.0.0.conv.weight')) {
     const rename = byModule(modulesOfRows([...state.keys()].map(officialKey)));
-    return { scheme: 'CIFAR-100 reproduction', form: 'train', rename: (key) => rename(officialKey(key)) };
+    // It has no fused form of its own, so that its deploy files have timm's names.
+    return {
+      scheme: 'CIFAR-100 reproduction',
+      form: 'train',
+      rename: (key) => rename(officialKey(key)),
+      restore: same,
+    };
   }
   return undefined;
 }
+
+const same = (key: string) => key;
 
 /** A key of the reproduction, as the official code has it: other names for the same modules. */
 function officialKey(key: string): string {
