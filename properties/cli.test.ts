@@ -15,6 +15,8 @@ const PROJECT = resolve(import.meta.dirname, '..');
 const EXAMPLES = join(PROJECT, 'golden', 'examples');
 const example = (name: string, part: string) => join(EXAMPLES, `${name}.${part}`);
 
+const checkpoint = (name: string) => join(PROJECT, 'golden', 'checkpoints', name);
+
 let folder = '';
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'fuseproof cli '));
@@ -67,6 +69,35 @@ describe('bad usage and bad input end with exit code 2 and one clear error', () 
     ],
     ['weights of another network', /99 keys missing/, ...weights, example('repvit_two_heads', 'weights.safetensors')],
     ['a missing file', /no such file/, ...weights, '/nowhere/w.safetensors'],
+    ['a fused network for a trained one', /holds a fused network/, 'verify', '--weights', checkpoint('timm_fused.pth')],
+    [
+      'a trained network for a fused one',
+      /holds the network as trained; give the fused checkpoint/,
+      ...['verify', '--weights', checkpoint('trainer.pth'), '--deploy', checkpoint('trainer.pth')],
+    ],
+    [
+      'a fused network of another form',
+      /holds form deploy-official, not deploy; say --form deploy-official/,
+      ...['verify', '--weights', checkpoint('repmlpnet.pth'), '--form', 'deploy', '--tier', 'basis'],
+      ...['--deploy', checkpoint('repmlpnet_injected.pth')],
+    ],
+    ['a fused network alone', /give the trained checkpoint, too/, 'verify', '--deploy', checkpoint('timm_fused.pth')],
+    [
+      'windows that are no squares',
+      /leave open hs and ws \(stage 0: .*4x8, 8x4.*Say which with --model/,
+      ...['run', '--weights', example('repmlpnet', 'weights.safetensors')],
+    ],
+    ['a program', /is a TorchScript archive/, 'run', '--weights', checkpoint('refused_torchscript.pt')],
+    [
+      'a state dict that is not there',
+      /it has: model, model_ema/,
+      'run',
+      '--weights',
+      checkpoint('trainer.pth'),
+      '--state-dict',
+      'x',
+    ],
+    ['neither a network nor weights', /give --model, or --weights/, 'run'],
     ['a folder that cannot be written', /give --out a folder/, 'bench', '--out', '/proc/nowhere'],
   ])('%s', (_what, says, ...arguments_) => {
     const { status, stdout, stderr } = run(...arguments_);
@@ -105,6 +136,37 @@ describe('results', () => {
     const { status, stdout } = run(command, '--json');
     expect(what(JSON.parse(stdout))).toBe(expected);
     expect(status).toBe(0);
+  });
+
+  test.each([
+    ['trainer.pth', 'timm_fused.pth', 'deploy'],
+    ['official.pth', 'official_fused.pth', 'deploy'],
+    ['official_legacy.pth', 'official_legacy_fused.pth', 'deploy'],
+    ['repmlpnet.pth', 'repmlpnet_injected.pth', 'deploy-official'],
+  ])('verify proves what another project fused: %s and %s', (trained, fused, form) => {
+    const options = [
+      '--weights',
+      checkpoint(trained),
+      '--deploy',
+      checkpoint(fused),
+      '--tier',
+      'structure,basis,weights',
+    ];
+    const { status, stdout, stderr } = run('verify', ...options, '--json');
+    const { verifications } = JSON.parse(stdout);
+    expect(verifications).toMatchObject([{ form, verdict: 'pass', files: { weights: { path: checkpoint(trained) } } }]);
+    expect(verifications[0].tiers.every(({ compared }: { compared: number }) => compared > 0)).toBe(true);
+    expect(stderr).toContain(`${trained}: recognised as ${trained.replace('.pth', '')} (`);
+    expect(status).toBe(0);
+  });
+
+  test('half-precision checkpoints are said to be widened, and another state dict is read by its name', () => {
+    const half = run('run', '--size', '32', '--weights', checkpoint('float16.pth'));
+    expect(half.stderr).toContain('float16.pth: PyTorch, timm keys, float16; state dict state_dict; float16 widened');
+    const ema = run('run', '--size', '32', '--weights', checkpoint('trainer.pth'), '--state-dict', 'model_ema');
+    expect(ema.stderr).toContain('state dict model_ema; not read: model');
+    expect([half.status, ema.status]).toEqual([0, 0]);
+    expect(ema.stdout).toContain('trainer, train form, float64: logits [1, 5]');
   });
 
   test.each([

@@ -1,5 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 
+/** What --weights and --deploy take, for help. */
+export const CHECKPOINT = 'checkpoint (.pth, .pt, .safetensors, or a sharded one by its .index.json)';
+
 /** Limits that keep a typo from exhausting the machine. */
 const LARGEST = { threads: 1024, batch: 4096, pixels: 16384, seed: 0xffffffff, draws: 1000 };
 

@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import type { DeployForm } from '../fused/forms.ts';
 import type { Network } from '../network/ops.ts';
 import { type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
-import { parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
+import { CHECKPOINT, parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
 import { EXIT, note, print, printJson, setExitCode } from './output.ts';
 import type { Subject, SubjectOptions } from './subject.ts';
 
@@ -12,7 +12,7 @@ Examples:
   fuseproof run -m my-config.json --form deploy -e onnxruntime -o y.safetensors`;
 
 interface Options extends SubjectOptions {
-  readonly model: string;
+  readonly model?: string;
   readonly form: 'train' | DeployForm['name'];
   readonly engine: string;
   readonly threads?: number;
@@ -28,17 +28,23 @@ const ORACLE = 'float64';
 const BEST = 5;
 
 async function runRun(options: Options): Promise<void> {
-  const [{ resolveModel }, { InputError }, { loadSubject }] = await Promise.all([
+  const [{ resolveModel }, { InputError }, { loadSubject, recogniseModel, sourceLine }] = await Promise.all([
     import('../reference/config.ts'),
     import('../network/errors.ts'),
     import('./subject.ts'),
   ]);
+  const { model: given, weights, stateDict } = options;
+  if (given === undefined && weights === undefined) {
+    throw new InputError('neither a network nor weights; give --model, or --weights of a network that is recognised');
+  }
+  const model = given === undefined ? await recogniseModel(weights!, stateDict, note) : await resolveModel(given);
   if (options.unrounded && (options.engine !== ORACLE || options.form === 'train')) {
     throw new InputError(
       `--unrounded with --form ${options.form} --engine ${options.engine}: only a deploy form on ${ORACLE} keeps weights in float64`,
     );
   }
-  const subject = await loadSubject(await resolveModel(options.model), options);
+  const subject = await loadSubject(model, options);
+  if (subject.source !== undefined) note(sourceLine(subject.source));
   const logits = await computeLogits(subject, options);
   if (options.output !== undefined) await writeLogits(logits, options.output);
   const { name } = subject.model;
@@ -112,8 +118,9 @@ async function writeLogits(logits: Tensor, path: string): Promise<void> {
 export function runCommand(): Command {
   return new Command('run')
     .description('compute logits of the train or the deploy form on your own weights and input')
-    .requiredOption('-m, --model <name>', 'published network, or a config file (.json)')
-    .option('--weights <file>', 'train-form state dict (.safetensors); default: generated from the seed')
+    .option('-m, --model <name>', 'published network, or a config file (.json); default: the one of the weights')
+    .option('--weights <file>', `${CHECKPOINT}; default: generated from the seed`)
+    .option('--state-dict <name>', 'which one of the weights file, where it holds several: model_ema, say')
     .option('--input <file>', 'tensor input [N, C, H, W] (.safetensors); default: generated from the seed')
     .addOption(
       new Option('--form <form>', 'form of the network; deploy-official is RepMLPNet after locality_injection()')

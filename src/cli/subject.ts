@@ -7,8 +7,12 @@ import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
 import { formatShape, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
 import { buildNetwork, type Model } from '../reference/config.ts';
+import { familyOf } from '../reference/families.ts';
+import type { Form } from '../reference/family.ts';
+import { nameWeights, recognise, soleModel } from '../reference/recognise.ts';
 import { checkWeights } from '../weights/check.ts';
-import { withoutWrapper } from '../weights/naming.ts';
+import { readCheckpoint } from '../weights/checkpoint.ts';
+import { FLOAT_BYTES, type FloatType } from '../weights/floats.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
 import { readSafetensors } from '../weights/safetensors.ts';
 import type { Size } from './options.ts';
@@ -18,8 +22,10 @@ export interface SubjectOptions {
   readonly batch?: number;
   readonly size?: Size;
   readonly seed?: number;
-  /** Train-form state dict, a safetensors file. */
+  /** Train-form checkpoint. */
   readonly weights?: string;
+  /** Which state dict of it, where it holds several. */
+  readonly stateDict?: string;
   /** Safetensors file with a tensor `input` [N, C, H, W]. */
   readonly input?: string;
 }
@@ -30,9 +36,26 @@ export interface Subject {
   readonly reference: Network;
   /** Of the reference network. */
   readonly weights: Weights;
+  /** Where they are from; undefined where they were generated. */
+  readonly source: WeightsFile | undefined;
   /** As given: an engine takes it rounded to float32. */
   readonly input: Tensor;
   readonly seed: number;
+}
+
+/** A file of weights, as a report names it. */
+export interface WeightsFile {
+  readonly path: string;
+  /** `safetensors`, `PyTorch`, ... */
+  readonly format: string;
+  /** Where in the file the state dict lies; empty where the file is one. */
+  readonly entry: string;
+  /** Other state dicts in it. */
+  readonly otherEntries: readonly string[];
+  /** Whose names its keys are. */
+  readonly scheme: string;
+  /** In which it holds its floats; float16 and bfloat16 were widened, exactly. */
+  readonly types: readonly FloatType[];
 }
 
 /** The seed of every generated weight and input, unless another is given. */
@@ -54,14 +77,83 @@ export async function loadSubject(model: Model, options: SubjectOptions): Promis
       `${options.input}: input has the shape ${formatShape(input.shape)}, but ${model.name} takes ${formatShape(expected)}`,
     );
   }
-  return { model, reference, weights: await loadWeights(reference, options.weights, seed), input, seed };
+  const generated = () => ({ weights: randomWeights(reference, seed), source: undefined });
+  const { weights, source } =
+    options.weights === undefined
+      ? generated()
+      : await loadTrained(model, reference, options.weights, options.stateDict);
+  return { model, reference, weights, source, input, seed };
 }
 
-async function loadWeights(reference: Network, path: string | undefined, seed: number): Promise<Weights> {
-  if (path === undefined) return randomWeights(reference, seed);
-  const weights = withoutWrapper(await readSafetensors(path));
+/**
+ * The network of a trained checkpoint; tells which it is.
+ * @throws InputError where it is none that is known, or several fit
+ */
+export async function recogniseModel(
+  path: string,
+  stateDict: string | undefined,
+  tell: (line: string) => void,
+): Promise<Model> {
+  const { weights } = await readCheckpoint(path, stateDict);
+  const recognised = await recognise(weights, nameOfFile(path), path);
+  checkForm(recognised.form, 'train', path);
+  const model = soleModel(recognised, path);
+  const traits = Object.entries(familyOf(model.config).traits(model.config)).map(([name, value]) => `${name} ${value}`);
+  tell(`${basename(path)}: recognised as ${model.name} (${model.config.family}; ${traits.join('; ')})`);
+  return model;
+}
+
+/**
+ * The deploy form of a fused checkpoint; undefined where its keys are not of the network's family.
+ * @throws InputError where it is not fused
+ */
+export async function formOfFile(model: Model, path: string): Promise<Form | undefined> {
+  const { weights } = await readCheckpoint(path);
+  const form = nameWeights(familyOf(model.config), weights, path)?.form;
+  if (form === 'train') checkForm(form, 'deploy', path);
+  return form;
+}
+
+/** The file's name without what says its format. */
+function nameOfFile(path: string): string {
+  return basename(path).replace(/(\.safetensors|\.pth|\.pt|\.bin|\.index|\.json)+$/, '') || basename(path);
+}
+
+/** @throws InputError where a file holds another form than is needed */
+function checkForm(actual: Form, needed: Form, path: string): void {
+  if (actual === needed) return;
+  if (needed === 'train') {
+    throw new InputError(`${path}: holds a fused network (form ${actual}); give the checkpoint that it was fused from`);
+  }
+  if (actual === 'train') {
+    throw new InputError(`${path}: holds the network as trained; give the fused checkpoint`);
+  }
+  throw new InputError(`${path}: holds form ${actual}, not ${needed}; say --form ${actual}`);
+}
+
+/** Reads weights and gives them the network's keys. */
+async function readNamed(model: Model, form: Form, path: string, stateDict?: string) {
+  const { weights, format, entry, otherEntries, types } = await readCheckpoint(path, stateDict);
+  const named = nameWeights(familyOf(model.config), weights, path);
+  if (named !== undefined) checkForm(named.form, form, path);
+  const source: WeightsFile = { path, format, entry, otherEntries, scheme: named?.scheme ?? 'unknown', types };
+  return { weights: named?.weights ?? weights, source };
+}
+
+async function loadTrained(model: Model, reference: Network, path: string, stateDict: string | undefined) {
+  const { weights, source } = await readNamed(model, 'train', path, stateDict);
   checkWeights(reference, weights, basename(path));
-  return weights;
+  return { weights, source };
+}
+
+/** A line that says what a file of weights was found to be. */
+export function sourceLine({ path, format, entry, otherEntries, scheme, types }: WeightsFile): string {
+  const parts = [`${format}, ${scheme} keys, ${types.join(' and ')}`];
+  if (entry !== '') parts.push(`state dict ${entry}`);
+  if (otherEntries.length > 0) parts.push(`not read: ${otherEntries.join(', ')} (--state-dict)`);
+  const widened = types.filter((type) => FLOAT_BYTES[type] < 4);
+  if (widened.length > 0) parts.push(`${widened.join(' and ')} widened to float32, exactly`);
+  return `${basename(path)}: ${parts.join('; ')}`;
 }
 
 /**
@@ -80,16 +172,14 @@ export function chosenForms(reference: Network, name: string | undefined): reado
 
 /** The deploy form's weights as somebody stored them, in float32. */
 export async function loadDeployWeights(
+  { model }: Subject,
   fusion: Fusion,
+  form: Form,
   path: string,
-  tell: (line: string) => void,
-): Promise<Weights<Float32Array>> {
-  const weights = withoutWrapper(await readSafetensors(path));
+): Promise<{ readonly weights: Weights<Float32Array>; readonly source: WeightsFile }> {
+  const { weights, source } = await readNamed(model, form, path);
   checkWeights(fusion.network, weights, basename(path));
-  if ([...weights.values()].some(({ data }) => data instanceof Float64Array)) {
-    tell(`${basename(path)} holds float64 weights; they are compared as rounded to float32`);
-  }
-  return roundWeights(weights);
+  return { weights: roundWeights(weights), source };
 }
 
 async function readInput(path: string): Promise<Tensor> {

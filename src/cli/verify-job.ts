@@ -2,12 +2,12 @@ import { availableParallelism, totalmem } from 'node:os';
 import type { Engine } from '../engines/engine.ts';
 import type { Model } from '../reference/config.ts';
 import type { Tier, Verification } from '../verify/verify.ts';
-import type { Subject, SubjectOptions } from './subject.ts';
+import type { Subject, SubjectOptions, WeightsFile } from './subject.ts';
 
 /** What a user may say about a verification of one deploy form. */
 export interface VerifyOptions extends SubjectOptions {
   readonly threads?: number;
-  /** Deploy weights as stored, a safetensors file. */
+  /** Fused checkpoint: the deploy weights as stored. */
   readonly deploy?: string;
   /** Only the region that this deploy node replaces. */
   readonly region?: string;
@@ -35,6 +35,8 @@ export interface ModelReport extends Omit<Verification, 'logits'> {
   readonly seed: number;
   /** Of the input, [N, C, H, W]. */
   readonly input: readonly number[];
+  /** Files that weights are from; none where they were generated and fused here. */
+  readonly files: { readonly weights?: WeightsFile; readonly deploy?: WeightsFile };
 }
 
 export interface Tell {
@@ -69,28 +71,31 @@ export function jobRunner(): RunJob {
       last = undefined;
       last = { model, subject: await subjects.loadSubject(model, options) };
     }
-    const { reference, weights, input, seed } = last.subject;
-    const [form] = subjects.chosenForms(reference, name);
-    const fusion = fuseTo(form!, reference);
+    const { reference, weights, source, input, seed } = last.subject;
+    const form = subjects.chosenForms(reference, name)[0]!;
+    const fusion = fuseTo(form, reference);
     const { deploy, region } = options;
-    const stored = deploy && { deployWeights: await subjects.loadDeployWeights(fusion, deploy, tell.note) };
+    const stored =
+      deploy === undefined ? undefined : await subjects.loadDeployWeights(last.subject, fusion, form.name, deploy);
+    const files = { ...(source && { weights: source }), ...(stored && { deploy: stored.source }) };
+    for (const file of Object.values(files)) tell.note(subjects.sourceLine(file));
     const { logits: _, ...verification } = await verify({
       fusion,
       form: name,
       weights,
       input: toFloat32(input),
       engines: await Promise.all(names.map((engine) => engines.get(engine)!)),
-      miniature: fuseTo(form!, buildMiniature(model.config)),
+      miniature: fuseTo(form, buildMiniature(model.config)),
       seed,
       probe: (shape, probeName) => randomInput(shape, seed, probeName),
       onProgress: tell.progress,
       ...(tiers && { tiers }),
-      ...stored,
+      ...(stored && { deployWeights: stored.weights }),
       ...(region && { only: region }),
     });
     const seconds = (performance.now() - started) / 1000;
     const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
-    return { ...verification, seconds, peakMemoryBytes, seed, input: input.shape };
+    return { ...verification, seconds, peakMemoryBytes, seed, input: input.shape, files };
   };
 }
 

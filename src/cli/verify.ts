@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { InputError } from '../network/errors.ts';
 import type { Model } from '../reference/config.ts';
 import type { Finding, Tier } from '../verify/verify.ts';
-import { collect, parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
+import { CHECKPOINT, collect, parseBatch, parseSeed, parseSize, parseThreads } from './options.ts';
 import { exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
 import type { Job, ModelReport, Tell, VerifyOptions } from './verify-job.ts';
 
@@ -11,6 +11,7 @@ const EXAMPLES = `
 Examples:
   fuseproof verify --model repvit_m0_9
   fuseproof verify --model all --engine onnxruntime,wasm
+  fuseproof verify --weights trained.pth --deploy fused.pth
   fuseproof verify -m my.json --weights w.safetensors --deploy fused.safetensors`;
 
 interface Options extends VerifyOptions {
@@ -23,8 +24,7 @@ interface Options extends VerifyOptions {
 }
 
 async function runVerify(options: Options): Promise<void> {
-  const { resolveModels } = await import('../reference/config.ts');
-  const models = await resolveModels(options.model ?? ['repvit_m0_9']);
+  const models = await chosenModels(options);
   const single = (['weights', 'input', 'deploy', 'region'] as const).find((name) => options[name] !== undefined);
   if (models.length > 1 && single !== undefined) {
     throw new InputError(`--${single} fits one network, but ${models.length} are asked for; name one with --model`);
@@ -47,6 +47,24 @@ async function runVerify(options: Options): Promise<void> {
   }
 }
 
+/** The networks asked for by name, or the one that the weights are of. */
+async function chosenModels({ model: names, weights, deploy, stateDict }: Options): Promise<readonly Model[]> {
+  if (names === undefined && weights !== undefined) {
+    const { recogniseModel } = await import('./subject.ts');
+    return [await recogniseModel(weights, stateDict, note)];
+  }
+  if (names === undefined && deploy !== undefined) {
+    throw new InputError(
+      `--deploy ${deploy}: give the trained checkpoint, too, with --weights; one can only be compared with the other`,
+    );
+  }
+  if (stateDict !== undefined && weights === undefined) {
+    throw new InputError(`--state-dict ${stateDict}: it says what of --weights is read; give that file, too`);
+  }
+  const { resolveModels } = await import('../reference/config.ts');
+  return resolveModels(names ?? ['repvit_m0_9']);
+}
+
 /** Every form asked for of every network. */
 async function jobsOf(
   models: readonly Model[],
@@ -54,17 +72,20 @@ async function jobsOf(
   tiers: readonly Tier[] | undefined,
   { model: _m, engine: _e, form, tier: _t, explain: _x, json: _j, ...options }: Options,
 ): Promise<readonly Job[]> {
-  const [{ buildNetwork }, { weightShapesByKey }, { elements }, { chosenForms }] = await Promise.all([
+  const [{ buildNetwork }, { weightShapesByKey }, { elements }, { chosenForms, formOfFile }] = await Promise.all([
     import('../reference/config.ts'),
     import('../network/graph.ts'),
     import('../network/tensor.ts'),
     import('./subject.ts'),
   ]);
+  /** A fused checkpoint says which form it is. */
+  const formOfDeploy = async (model: Model) =>
+    options.deploy === undefined ? undefined : formOfFile(model, options.deploy);
   const jobs: Job[] = [];
   for (const model of models) {
     const size = { batch: 1, height: model.resolution, width: model.resolution };
     const reference = buildNetwork(model.config, size, model.name);
-    const forms = chosenForms(reference, form).map(({ name }) => name);
+    const forms = chosenForms(reference, form ?? (await formOfDeploy(model))).map(({ name }) => name);
     const single = (['deploy', 'region'] as const).find((name) => options[name] !== undefined);
     if (forms.length > 1 && single !== undefined) {
       throw new InputError(
@@ -166,13 +187,18 @@ async function printReport(report: ModelReport, options: Options): Promise<void>
 function replay({ model, form, seed, input }: ModelReport, finding: Finding, options: Options): string {
   const { tier, piece, engine } = finding;
   const [batch, , height, width] = input;
-  const source = options.model?.find((given) => basename(given, '.json') === model) ?? model;
-  const parts = ['npx fuseproof verify', `--model ${quoted(source)}`];
+  const parts = ['npx fuseproof verify'];
+  // A network that was recognised is so again.
+  if (options.model !== undefined || options.weights === undefined) {
+    const source = options.model?.find((given) => basename(given, '.json') === model) ?? model;
+    parts.push(`--model ${quoted(source)}`);
+  }
   if (options.input === undefined) parts.push(`--batch ${batch}`, `--size ${height}x${width}`);
   for (const name of ['input', 'weights', 'deploy'] as const) {
     const file = options[name];
     if (file !== undefined) parts.push(`--${name} ${quoted(file)}`);
   }
+  if (options.stateDict !== undefined) parts.push(`--state-dict ${quoted(options.stateDict)}`);
   parts.push(`--seed ${seed}`, `--form ${form}`);
   if (engine !== undefined) parts.push(`--engine ${engine}`);
   if (engine !== undefined && options.threads !== undefined) parts.push(`--threads ${options.threads}`);
@@ -189,7 +215,11 @@ function quoted(path: string): string {
 export function verifyCommand(): Command {
   return new Command('verify')
     .description('prove the deploy form equal to its train form, region by region, on every engine that is here')
-    .option('-m, --model <names...>', 'published names, config files (.json), or all (default: repvit_m0_9)', collect)
+    .option(
+      '-m, --model <names...>',
+      'published names, config files (.json), or all (default: that of --weights, or repvit_m0_9)',
+      collect,
+    )
     .option(
       '-e, --engine <names...>',
       'only these engines (default: all that are here; without cpu for more than two networks)',
@@ -199,8 +229,9 @@ export function verifyCommand(): Command {
     .option('--batch <n>', 'images (default: 1)', parseBatch)
     .option('--size <n>', 'height and width of the input in pixels, or HxW (default: as published)', parseSize)
     .option('--seed <n>', 'of the generated weights and input (default: 1)', parseSeed)
-    .option('--weights <file>', 'train-form state dict (.safetensors), instead of generated weights')
-    .option('--deploy <file>', 'deploy weights as stored (.safetensors): are they what the fuser makes?')
+    .option('--weights <file>', `trained ${CHECKPOINT}; default: generated from the seed`)
+    .option('--state-dict <name>', 'which one of --weights, where it holds several: model_ema, say')
+    .option('--deploy <file>', 'fused checkpoint, of any of these formats: are its weights what the fuser makes?')
     .option('--input <file>', 'tensor input [N, C, H, W] (.safetensors), instead of a generated one')
     .option('--form <form>', 'only this deploy form (default: every one that the network has)')
     .option('--tier <names...>', 'only these tiers (default: all), of exact, basis, algebra, ...', collect)
