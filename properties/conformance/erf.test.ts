@@ -7,6 +7,7 @@ import { NetworkBuilder } from '../../src/network/builder.ts';
 const BACKENDS = new Map([
   ['wasm', 'wasm'],
   ['cpu', 'cpu'],
+  ['webgpu', 'webgpu'],
   ['tfjs-node', 'tensorflow'],
   ['tfjs-node-gpu', 'tensorflow'],
 ]);

@@ -8,7 +8,7 @@ export interface Skip {
   readonly reason: string;
 }
 
-const tfjsEngines = ['wasm', 'cpu', 'tfjs-node-gpu', 'tfjs-node'];
+const tfjsEngines = ['wasm', 'cpu', 'webgpu', 'tfjs-node-gpu', 'tfjs-node'];
 
 export const skips: readonly Skip[] = tfjsEngines.map((engine) => ({
   engine,

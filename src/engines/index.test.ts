@@ -16,12 +16,20 @@ describe('the engines', () => {
   });
 
   it('lists them in a stable order', () => {
-    expect(engineNames).toEqual(['onnxruntime', 'wasm', 'cpu', 'tfjs-node-gpu', 'tfjs-node']);
+    expect(engineNames).toEqual([
+      'onnxruntime',
+      'onnxruntime-web',
+      'wasm',
+      'cpu',
+      'webgpu',
+      'tfjs-node-gpu',
+      'tfjs-node',
+    ]);
   });
 
   it('suggests the nearest name for an unknown one and lists all', async () => {
     const message =
-      'engine wams is unknown; did you mean wasm? There are onnxruntime, wasm, cpu, tfjs-node-gpu, tfjs-node';
+      'engine wams is unknown; did you mean wasm? There are onnxruntime, onnxruntime-web, wasm, cpu, webgpu, tfjs-node-gpu, tfjs-node';
     await expect(openEngine('wams')).rejects.toThrow(new InputError(message));
     await expect(openAvailable(['cpu', 'wams'])).rejects.toThrow(new InputError(message));
   });

@@ -2,13 +2,23 @@ import { closest } from 'fastest-levenshtein';
 import { InputError } from '../network/errors.ts';
 import { type Engine, type EngineOptions, type EngineProvider, EngineUnavailable } from './engine.ts';
 import { onnxruntime } from './onnxruntime.ts';
+import { onnxruntimeWeb } from './onnxruntime-web.ts';
 import { cpu } from './tfjs-cpu.ts';
 import { tfjsNode } from './tfjs-node.ts';
 import { tfjsNodeGpu } from './tfjs-node-gpu.ts';
 import { wasm } from './tfjs-wasm.ts';
+import { webgpu } from './tfjs-webgpu.ts';
 
 /** Every engine there is, here or not. Nothing is loaded before one is opened. */
-export const providers: readonly EngineProvider[] = [onnxruntime, wasm, cpu, tfjsNodeGpu, tfjsNode];
+export const providers: readonly EngineProvider[] = [
+  onnxruntime,
+  onnxruntimeWeb,
+  wasm,
+  cpu,
+  webgpu,
+  tfjsNodeGpu,
+  tfjsNode,
+];
 
 export const engineNames: readonly string[] = providers.map(({ name }) => name);
 

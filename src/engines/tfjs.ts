@@ -16,6 +16,7 @@ import {
   type Weights,
 } from '../network/tensor.ts';
 import { type Engine, type EngineInfo, type EngineInputs, type LoadedNetwork, UnsupportedOp } from './engine.ts';
+import { NO_REWRITES, rewritesOf } from './tfjs-rewrites.ts';
 
 /** A tfjs-core instance. */
 export type Tfjs = typeof import('@tensorflow/tfjs-core');
@@ -30,6 +31,10 @@ export interface Loading {
   readonly inputShape: Shape;
   /** The node's weight of this role. */
   weight(role: Role): FloatArray;
+  /** The node's kernel computes this, too. */
+  readonly activation?: 'relu';
+  /** Whether those that read the node take over a factor of 1/2. */
+  readonly isDoubled: boolean;
   /** Puts values on the backend until the network is disposed; float64 is rounded to float32. */
   upload(data: FloatArray, shape: Shape): TfjsTensor;
 }
@@ -68,6 +73,7 @@ export const tfjsRules: TfjsRules = {
       dilations: pair(dilation),
     };
     const bias = node.op.bias ? { bias: loading.upload(loading.weight('bias'), [outChannels]) } : {};
+    const fused = { ...bias, ...(loading.activation && { activation: loading.activation }) };
     const weight = loading.weight('weight');
     if (groups === channels && groups > 1) {
       const filter = loading.upload(transposedFilter(weight, outChannels, 1, kernel), [
@@ -77,7 +83,7 @@ export const tfjsRules: TfjsRules = {
       ]) as Tensor4D;
       // Its types leave out the padding form that its code takes.
       const depthwiseConv2d = tf.fused.depthwiseConv2d as (args: DepthwiseArguments) => Tensor4D;
-      const compute: Compute = ([x]) => depthwiseConv2d({ x: x as Tensor4D, filter, ...options, ...bias });
+      const compute: Compute = ([x]) => depthwiseConv2d({ x: x as Tensor4D, filter, ...options, ...fused });
       if (stride[0] !== stride[1] || Math.max(...dilation) > 1) tryDepthwise(tf, node, channels, compute);
       return compute;
     }
@@ -93,7 +99,7 @@ export const tfjsRules: TfjsRules = {
     );
     const [only] = filters;
     if (only !== undefined && groups === 1) {
-      return ([x]) => tf.fused.conv2d({ x: x as Tensor4D, filter: only, ...options, ...bias });
+      return ([x]) => tf.fused.conv2d({ x: x as Tensor4D, filter: only, ...options, ...fused });
     }
     // tfjs has no grouped convolution.
     return ([x]) => {
@@ -120,7 +126,8 @@ export const tfjsRules: TfjsRules = {
       outFeatures,
     ]);
     const bias = node.op.bias ? { bias: loading.upload(loading.weight('bias'), [outFeatures]) } : {};
-    return ([a]) => tf.fused.matMul({ a: a!, b, ...bias });
+    const fused = { ...bias, ...(loading.activation && { activation: loading.activation }) };
+    return ([a]) => tf.fused.matMul({ a: a!, b, ...fused });
   },
   add:
     (_node, { tf }) =>
@@ -138,9 +145,13 @@ export const tfjsRules: TfjsRules = {
     (_node, { tf }) =>
     ([x]) =>
       tf.relu(x!),
-  gelu: (_node, { tf, upload }) => {
-    const [half, one, rootOfHalf] = [0.5, 1, Math.SQRT1_2].map((value) => upload(Float32Array.of(value), []));
-    return ([x]) => tf.mul(tf.mul(x!, half!), tf.add(tf.erf(tf.mul(x!, rootOfHalf!)), one!));
+  gelu: (_node, { tf, upload, isDoubled }) => {
+    const [one, rootOfHalf] = [1, Math.SQRT1_2].map((value) => upload(Float32Array.of(value), []));
+    const half = isDoubled ? undefined : upload(Float32Array.of(0.5), []);
+    return ([x]) => {
+      const factor = half === undefined ? x! : tf.mul(x!, half);
+      return tf.mul(factor, tf.add(tf.erf(tf.mul(x!, rootOfHalf!)), one!));
+    };
   },
   sigmoid:
     (_node, { tf }) =>
@@ -263,6 +274,8 @@ export interface TfjsBackend {
   readonly backend: string;
   readonly info: EngineInfo;
   readonly rules?: TfjsRules;
+  /** Whether networks are rewritten before they run; true by default, for the bits are the same. */
+  readonly rewrites?: boolean;
 }
 
 let starting: Promise<unknown> = Promise.resolve();
@@ -290,7 +303,13 @@ export function startBackend(tf: Tfjs, backend: string): Promise<KernelBackend> 
  * An engine on a tfjs backend. The whole network runs in NHWC; only its inputs and its output are transposed.
  * @throws Error where the backend does not start
  */
-export async function tfjsEngine({ tf, backend, info, rules = tfjsRules }: TfjsBackend): Promise<Engine> {
+export async function tfjsEngine({
+  tf,
+  backend,
+  info,
+  rules = tfjsRules,
+  rewrites = true,
+}: TfjsBackend): Promise<Engine> {
   const instance = await startBackend(tf, backend);
   const isCurrent = (): boolean => tf.getBackend() === backend && tf.backend() === instance;
 
@@ -309,7 +328,7 @@ export async function tfjsEngine({ tf, backend, info, rules = tfjsRules }: TfjsB
       const uploaded: TfjsTensor[] = [];
       const dispose = (): void => tf.dispose(uploaded);
       try {
-        const steps = prepare(network, weights, { tf, rules, uploaded });
+        const steps = prepare(network, weights, { tf, rules, rewrites, uploaded });
         return {
           async run(inputs) {
             makeCurrent();
@@ -332,6 +351,8 @@ export async function tfjsEngine({ tf, backend, info, rules = tfjsRules }: TfjsB
 
 interface Step {
   readonly node: Node;
+  /** The node whose value this is: the node's own, or an activation's that its kernel computes as well. */
+  readonly output: string;
   readonly compute: Compute;
   /** Nodes whose outputs nobody reads after this step. */
   readonly release: readonly string[];
@@ -340,21 +361,32 @@ interface Step {
 interface Preparing {
   readonly tf: Tfjs;
   readonly rules: TfjsRules;
+  readonly rewrites: boolean;
   /** Receives every tensor that is put on the backend. */
   readonly uploaded: TfjsTensor[];
 }
 
 /** @throws UnsupportedOp, and InputError where a weight is missing or of another size */
-function prepare(network: Network, weights: Weights, { tf, rules, uploaded }: Preparing): readonly Step[] {
+function prepare(network: Network, weights: Weights, { tf, rules, uploaded, rewrites }: Preparing): readonly Step[] {
+  const { doubled, activations } = rewrites ? rewritesOf(network, weights) : NO_REWRITES;
+  const computedBefore = new Set(activations.values());
+  const nodes = network.nodes.filter(({ name }) => !computedBefore.has(name));
   const shapes = new Map(network.nodes.map((node) => [node.name, node.shape]));
   const weightShapes = weightShapesByKey(network);
-  const lastReaders = new Map(network.nodes.flatMap((node) => node.inputs.map((input) => [input, node.name])));
+  const lastReaders = new Map(nodes.flatMap((node) => node.inputs.map((input) => [input, node.name])));
   lastReaders.delete(network.output);
-  return network.nodes.map((node) => {
+  return nodes.map((node) => {
+    const activation = activations.get(node.name);
+    const isHalved = doubled.has(node.inputs[0] ?? '');
     const compute = applyRule(rules, node, {
       tf,
       inputShape: shapes.get(node.inputs[0] ?? '') ?? [],
-      weight: (role) => weightOf(node, role, weights, weightShapes),
+      weight: (role) => {
+        const data = weightOf(node, role, weights, weightShapes);
+        return isHalved && role === 'weight' ? data.map((value) => value / 2) : data;
+      },
+      ...(activation !== undefined && { activation: 'relu' as const }),
+      isDoubled: doubled.has(node.name),
       upload: (data, shape) => {
         const tensor = tf.tensor(toFloat32({ data, shape }).data, [...shape], 'float32');
         uploaded.push(tensor);
@@ -362,7 +394,7 @@ function prepare(network: Network, weights: Weights, { tf, rules, uploaded }: Pr
       },
     });
     const release = [...new Set(node.inputs)].filter((input) => lastReaders.get(input) === node.name);
-    return { node, compute, release };
+    return { node, output: activation ?? node.name, compute, release };
   });
 }
 
@@ -382,10 +414,10 @@ function weightOf(node: Node, role: Role, weights: Weights, shapes: ReadonlyMap<
 /** The network's output in its own order: [N, C, H, W] or [N, C]. */
 function execute(tf: Tfjs, network: Network, steps: readonly Step[], inputs: EngineInputs): TfjsTensor {
   const values = new Map<string, TfjsTensor>();
-  for (const { node, compute, release } of steps) {
+  for (const { node, output, compute, release } of steps) {
     const operands = node.inputs.map((input) => values.get(input)!);
     values.set(
-      node.name,
+      output,
       tf.tidy(() => compute(operands, inputs)),
     );
     for (const name of release) {
@@ -395,7 +427,7 @@ function execute(tf: Tfjs, network: Network, steps: readonly Step[], inputs: Eng
   }
   const output = values.get(network.output)!;
   const ordered = output.rank < 3 ? output : tf.transpose(output, channelsFirst(output.rank));
-  if (!sameShape(ordered.shape, steps.find(({ node }) => node.name === network.output)?.node.shape ?? [])) {
+  if (!sameShape(ordered.shape, steps.find((step) => step.output === network.output)?.node.shape ?? [])) {
     throw new Error(`${network.output}: tfjs computed the shape ${formatShape(ordered.shape)}`);
   }
   return ordered;
