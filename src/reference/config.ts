@@ -1,7 +1,8 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import type { ErrorObject } from 'ajv';
+import type { ErrorObject, ValidateFunction } from 'ajv';
 import { InputError } from '../network/errors.ts';
+import { parseJson } from '../network/json.ts';
 import type { Network } from '../network/ops.ts';
 import { families, familyNamed, familyOf, type ModelConfig } from './families.ts';
 import type { ConfigSchema, Family } from './family.ts';
@@ -102,6 +103,25 @@ async function namedFamily(value: unknown, subject: string): Promise<Family<Mode
   throw new InputError(`${subject}: family is ${show(name)}; it must be one of ${names.join(', ')}${hint}`);
 }
 
+interface Validator {
+  readonly validate: ValidateFunction<Partial<ModelConfig>>;
+  readonly schema: ConfigSchema;
+}
+
+const validators = new WeakMap<Family<ModelConfig>, Promise<Validator>>();
+
+/** Compiled once for each family. */
+function validatorOf(family: Family<ModelConfig>): Promise<Validator> {
+  const compile = async (): Promise<Validator> => {
+    const [{ Ajv }, schema] = await Promise.all([import('ajv'), family.schema()]);
+    const ajv = new Ajv({ verbose: true, allErrors: true, allowUnionTypes: true });
+    return { validate: ajv.compile(schema), schema };
+  };
+  const validator = validators.get(family) ?? compile();
+  validators.set(family, validator);
+  return validator;
+}
+
 /**
  * Checks a config and fills in the defaults of its family's original.
  * @param subject what the messages call it: its path, say
@@ -109,9 +129,7 @@ async function namedFamily(value: unknown, subject: string): Promise<Family<Mode
  */
 export async function parseConfig(value: unknown, subject: string): Promise<ModelConfig> {
   const family = await namedFamily(value, subject);
-  const [{ Ajv }, schema] = await Promise.all([import('ajv'), family.schema()]);
-  const ajv = new Ajv({ verbose: true, allErrors: true, allowUnionTypes: true });
-  const validate = ajv.compile<Partial<ModelConfig>>(schema);
+  const { validate, schema } = await validatorOf(family);
   if (!validate(value)) {
     const errors = validate.errors ?? [];
     // A mistyped required field is also a missing one; the typing error is the one to name.
@@ -124,6 +142,9 @@ export async function parseConfig(value: unknown, subject: string): Promise<Mode
   return config;
 }
 
+/** A config has some hundred bytes; JSON takes up to 30 times its bytes in memory. */
+export const MAX_CONFIG_BYTES = 2 ** 20;
+
 /**
  * Reads a user's own network from a JSON file.
  * @throws InputError where the file is missing, is not JSON, or is no config
@@ -131,19 +152,29 @@ export async function parseConfig(value: unknown, subject: string): Promise<Mode
 export async function loadConfig(path: string): Promise<ModelConfig> {
   let text: string;
   try {
+    const found = await stat(path);
+    if (found.size > MAX_CONFIG_BYTES || !(found.isFile() || found.isDirectory())) {
+      throw new InputError(
+        `${path}: ${found.isFile() ? `${found.size} bytes` : 'is no regular file'}; a config is a file of at most ${MAX_CONFIG_BYTES} bytes`,
+      );
+    }
     text = await readFile(path, 'utf8');
   } catch (error) {
+    if (error instanceof InputError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     const reason = code === 'ENOENT' ? 'no such file' : `cannot be read (${code})`;
     throw new InputError(`${path}: ${reason}; give the path of a JSON config`);
   }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new InputError(`${path}: not JSON (${(error as SyntaxError).message}); a config is one JSON object`);
-  }
-  return parseConfig(value, path);
+  return parseConfigText(text, path);
+}
+
+/**
+ * The config of a JSON text.
+ * @param subject what the messages call it: its path, say
+ * @throws InputError where it is not JSON, or is no config
+ */
+export async function parseConfigText(text: string, subject: string): Promise<ModelConfig> {
+  return parseConfig(parseJson(text, subject, 'a config is one JSON object'), subject);
 }
 
 /**

@@ -88,5 +88,5 @@ function windowsOf(pixels: number): (readonly [height: number, width: number])[]
 function reduceOf(channels: readonly number[], inner: readonly number[]): number {
   const least = Math.max(...channels.map((width, stage) => Math.floor(width / (inner[stage]! + 1)) + 1));
   const most = Math.min(...channels.map((width, stage) => Math.floor(width / inner[stage]!)));
-  return least <= USUAL_REDUCE && USUAL_REDUCE <= most ? USUAL_REDUCE : least;
+  return least <= USUAL_REDUCE && USUAL_REDUCE <= most ? USUAL_REDUCE : most;
 }

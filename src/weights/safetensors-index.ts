@@ -5,9 +5,9 @@
 import { realpath } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { InputError } from '../network/errors.ts';
+import { isRecord, parseJson, typeName } from '../network/json.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
 import { type FloatType, isStepCounter } from './floats.ts';
-import { isRecord, parseJson, typeName } from './json.ts';
 import { MAX_FILE_BYTES, readWholeFile } from './read-file.ts';
 import { parseTypedSafetensors } from './safetensors.ts';
 import { messageOfSystemError } from './system-error.ts';

@@ -3,9 +3,9 @@
  * endian), the header in JSON, then the tensors' data, row-major and little endian, without holes or overlaps.
  */
 import { InputError } from '../network/errors.ts';
+import { isRecord, parseJson, typeName } from '../network/json.ts';
 import { elements, formatShape, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
 import { byteCountOf, checkFinite, decodeFloats, FLOAT_BYTES, type FloatType, isStepCounter } from './floats.ts';
-import { isRecord, parseJson, typeName } from './json.ts';
 import { readWholeFile } from './read-file.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { InputError } from '../network/errors.ts';
+import { InputError } from './errors.ts';
 
 /**
  * The value of a JSON text in which no object holds a key twice.
@@ -11,7 +11,7 @@ export function parseJson(text: string, where: string, remedy: string): unknown 
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new InputError(`${where} is not JSON (${error instanceof Error ? error.message : error}); ${remedy}`);
+    throw new InputError(`${where}: not JSON (${error instanceof Error ? error.message : error}); ${remedy}`);
   }
   const duplicate = duplicateKey(text);
   if (duplicate !== undefined) {
