@@ -69,7 +69,13 @@ describe('bad usage and bad input end with exit code 2 and one clear error', () 
     ],
     ['weights of another network', /99 keys missing/, ...weights, example('repvit_two_heads', 'weights.safetensors')],
     ['a missing file', /no such file/, ...weights, '/nowhere/w.safetensors'],
-    ['a fused network for a trained one', /holds a fused network/, 'verify', '--weights', checkpoint('timm_fused.pth')],
+    [
+      'a fused network for a trained one',
+      /it is fused already \(form deploy\)/,
+      'verify',
+      '--weights',
+      checkpoint('timm_fused.pth'),
+    ],
     [
       'a trained network for a fused one',
       /holds the network as trained; give the fused checkpoint/,

@@ -23,6 +23,7 @@ const SHOWN = 10;
 
 const EXIT = { pass: 0, failure: 1, usage: 2 };
 
+const DIST = new URL('../dist/', import.meta.url).href;
 const GOLDEN = new URL('../golden/', import.meta.url);
 const golden = (name) => readFileSync(new URL(name, GOLDEN));
 const checkpoint = (name) => golden(`checkpoints/${name}`);
@@ -165,6 +166,7 @@ const JSON_TEXT = (file, random) => {
   const value = () =>
     random.pick([
       () => String(random.pick(NUMBERS)),
+      () => String(random.below(9)),
       () => `-${random.pick(NUMBERS)}`,
       () => random.pick(['1.5', '1e308', '1e999', 'null', 'true', '{}', '[]', '[[[]]]', '{"__proto__":{"a":1}}']),
       () => `"${random.pick(STRINGS)}"`,
@@ -284,7 +286,7 @@ function fileOf(target, name, seed, index) {
     const [begin, end] = random.below(8) === 0 ? [0, file.length] : random.pick(ranges);
     return Math.min(begin + random.below(Math.max(1, end - begin)), Math.max(0, file.length - 1));
   };
-  const times = 1 + random.below(random.pick([1, 2, MOST_MUTATIONS]));
+  const times = 1 + random.below(random.pick([1, 1, 1, 2, MOST_MUTATIONS]));
   for (let i = 0; i < times && file.length > 0; i++) {
     file = random.pick(target.mutations)(file, random, at, random.pick(target.seeds));
   }
@@ -298,60 +300,62 @@ function prototypes() {
     .join();
 }
 
-/** In the worker: reads file after file, and says of each what came of it. */
-async function work({ dist, jobs, seed, shared }) {
+/** Milliseconds since when the file is read that is being read, or 0; and the file's number. */
+const SINCE = 0;
+const INDEX = 1;
+
+/** In the worker: reads file after file, and says what came of them. */
+async function work({ dist, name, begin, end, seed, shared }) {
   const { targets, InputError, remove } = await readers(dist);
+  const target = targets[name];
   const clean = prototypes();
-  const started = new Float64Array(shared);
+  const state = new BigInt64Array(shared);
   // Readers load what they need at their first file; that is not the file's doing.
-  for (const target of Object.values(targets)) {
-    for (const [i, file] of target.seeds.entries())
-      await target.read(target.finish?.(file, i) ?? file).catch(() => undefined);
+  for (const [i, file] of target.seeds.entries()) {
+    await target.read(target.finish?.(file, i) ?? file).catch(() => undefined);
   }
   const baseline = process.resourceUsage().maxRSS * 1024;
-  for (const { name, begin, end } of jobs) {
-    const target = targets[name];
-    const seen = { name, files: 0, read: 0, refused: 0, slowest: 0, peak: 0, refusals: new Set() };
-    for (let index = begin; index < end; index++) {
-      const file = fileOf(target, name, seed, index);
-      const size = file.length;
-      started[1] = index;
-      started[2] = Object.keys(targets).indexOf(name);
-      const before = Date.now();
-      Atomics.store(new BigInt64Array(shared), 0, BigInt(before));
-      let problem;
-      try {
-        await target.read(file);
-        seen.read += 1;
-      } catch (error) {
-        if (error instanceof InputError) {
-          seen.refused += 1;
-          seen.refusals.add(
-            error.message
-              .replace(/"[^"]*"/g, '""')
-              .replace(/\d+/g, '0')
-              .slice(0, 60),
-          );
-        } else problem = `${error?.stack ?? error}`;
-      }
-      const milliseconds = Date.now() - before;
-      Atomics.store(new BigInt64Array(shared), 0, 0n);
-      const memory = process.resourceUsage().maxRSS * 1024 - baseline;
-      if (memory > TIMES_FILE * size + CONSTANT_BYTES) {
-        problem ??= `${Math.round(memory / 2 ** 20)} MiB of memory for a file of ${size} bytes`;
-      }
-      if (prototypes() !== clean) problem ??= "JavaScript's prototypes were changed";
-      seen.files += 1;
-      seen.slowest = Math.max(seen.slowest, milliseconds);
-      seen.peak = Math.max(seen.peak, memory);
-      if (problem !== undefined) parentPort.postMessage({ kind: 'failure', name, index, problem });
-      if (index % 1000 === 999)
-        parentPort.postMessage({ kind: 'progress', name, done: index + 1 - begin, of: end - begin });
+  const seen = { files: 0, read: 0, refused: 0, slowest: 0, peak: 0 };
+  const refusals = new Set();
+  for (let index = begin; index < end; index++) {
+    const file = fileOf(target, name, seed, index);
+    const size = file.length;
+    const before = Date.now();
+    Atomics.store(state, INDEX, BigInt(index));
+    Atomics.store(state, SINCE, BigInt(before));
+    let problem;
+    try {
+      await target.read(file);
+      seen.read += 1;
+    } catch (error) {
+      if (error instanceof InputError) {
+        seen.refused += 1;
+        refusals.add(
+          error.message
+            .replace(/"[^"]*"/g, '""')
+            .replace(/\d+/g, '0')
+            .slice(0, 60),
+        );
+      } else problem = `${error?.stack ?? error}`;
     }
-    parentPort.postMessage({ kind: 'done', ...seen, refusals: seen.refusals.size });
+    Atomics.store(state, SINCE, 0n);
+    const memory = process.resourceUsage().maxRSS * 1024 - baseline;
+    seen.files += 1;
+    seen.slowest = Math.max(seen.slowest, Date.now() - before);
+    seen.peak = Math.max(seen.peak, memory);
+    // What lasts would be laid to the files behind it, so these go to another worker.
+    let lasting;
+    if (memory > TIMES_FILE * size + CONSTANT_BYTES) {
+      lasting = `${Math.round(memory / 2 ** 20)} MiB of memory for a file of ${size} bytes`;
+    }
+    if (prototypes() !== clean) lasting = "JavaScript's prototypes were changed";
+    problem ??= lasting;
+    if (problem !== undefined) parentPort.postMessage({ kind: 'failure', index, problem });
+    if (lasting !== undefined) return remove();
+    if (index % 1000 === 999) parentPort.postMessage({ kind: 'progress', done: index + 1 });
   }
   remove();
-  parentPort.postMessage({ kind: 'end', milliseconds: 0 });
+  parentPort.postMessage({ kind: 'done', ...seen, refusals: refusals.size });
 }
 
 function number(least, most) {
@@ -364,42 +368,33 @@ function number(least, most) {
   };
 }
 
-/** Runs the jobs in a worker, and ends it where a file takes too long. */
-function watch(jobs, { seed, limit }, tell) {
-  const dist = new URL('../dist/', import.meta.url).href;
-  const names = jobs.map(({ name }) => name);
+/** Runs a worker, and ends it where a file takes too long. @returns whether it came to its end by itself */
+function watch(job, limit, tell) {
   return new Promise((resolve) => {
-    const shared = new SharedArrayBuffer(32);
+    const shared = new SharedArrayBuffer(16);
+    const state = new BigInt64Array(shared);
     const worker = new Worker(new URL(import.meta.url), {
-      workerData: { dist, jobs, seed, shared },
+      workerData: { ...job, dist: DIST, shared },
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
     });
-    let ended = false;
-    const end = (failure) => {
-      if (ended) return;
-      ended = true;
-      clearInterval(timer);
-      if (failure !== undefined) {
-        const [, index] = new Float64Array(shared);
-        tell({ kind: 'failure', name: failure.name ?? names[0], index, problem: failure.problem });
-      }
-      resolve(failure === undefined);
-    };
+    let isDone = false;
+    const fail = (problem) => tell({ kind: 'failure', index: Number(state[INDEX]), problem });
     const timer = setInterval(() => {
-      const since = Number(Atomics.load(new BigInt64Array(shared), 0));
+      const since = Number(Atomics.load(state, SINCE));
       if (since === 0 || Date.now() - since < limit * 1000) return;
+      clearInterval(timer);
+      fail(`takes more than ${limit} s`);
       worker.terminate();
-      end({ problem: `takes more than ${limit} s`, name: current });
     }, WATCH_MS);
-    let current = names[0];
     worker.on('message', (message) => {
-      if (message.kind === 'end') end();
-      else {
-        if (message.kind === 'done') current = names[names.indexOf(message.name) + 1] ?? current;
-        tell(message);
-      }
+      isDone ||= message.kind === 'done';
+      tell(message);
     });
-    worker.on('error', (error) => end({ problem: String(error), name: current }));
+    worker.on('error', (error) => fail(String(error)));
+    worker.on('exit', () => {
+      clearInterval(timer);
+      resolve(isDone);
+    });
   });
 }
 
@@ -419,7 +414,7 @@ async function main() {
     .exitOverride()
     .parse();
   const { files, seed, target: asked, limit, replay, out } = program.opts();
-  const { targets, remove } = await readers(new URL('../dist/', import.meta.url).href);
+  const { targets, remove } = await readers(DIST);
   remove();
   const names = asked === undefined ? Object.keys(targets) : asked.split(',');
   const unknown = names.find((name) => targets[name] === undefined);
@@ -441,26 +436,25 @@ async function main() {
   process.stdout.write(`seed ${seed}\n${columns.join('')}\n`);
   for (const name of names) {
     let { begin } = range;
-    // A file that ends its worker is left out, and another worker goes on behind it.
-    for (let whole = false; !whole && begin < range.end; ) {
-      whole = await watch([{ name, begin, end: range.end }], { seed, limit }, (message) => {
-        if (message.kind === 'progress') {
-          process.stderr.write(`\r${message.name} ${message.done} of ${message.of}  `);
-        } else if (message.kind === 'failure') {
-          failures += 1;
-          begin = message.index + 1;
-          if (failures <= SHOWN) {
-            process.stdout.write(
-              `\nfailure: ${message.problem}\n  replay: npm run fuzz -- --target ${name} --seed ${seed} --replay ${message.index}\n`,
-            );
-          }
-        } else {
-          const { files: count, read, refused, refusals, slowest, peak } = message;
-          const row = [count, read, refused, refusals, slowest, Math.ceil(peak / 2 ** 20)];
-          process.stderr.write('\r');
-          process.stdout.write(`${name.padEnd(14)}${row.map((value) => String(value).padStart(11)).join('')}\n`);
-        }
-      });
+    const tell = (message) => {
+      if (message.kind === 'progress') process.stderr.write(`\r${name} ${message.done} of ${range.end}  `);
+      else if (message.kind === 'failure') {
+        failures += 1;
+        begin = message.index + 1;
+        if (failures > SHOWN) return;
+        process.stdout.write(
+          `failure: ${message.problem}\n  replay: npm run fuzz -- --target ${name} --seed ${seed} --replay ${message.index}\n`,
+        );
+      } else {
+        const { files: count, read, refused, refusals, slowest, peak } = message;
+        const row = [count, read, refused, refusals, slowest, Math.ceil(peak / 2 ** 20)];
+        process.stderr.write('\r');
+        process.stdout.write(`${name.padEnd(14)}${row.map((value) => String(value).padStart(11)).join('')}\n`);
+      }
+    };
+    // A file that ends its worker is left behind, and another worker goes on.
+    for (let isDone = false; !isDone && begin < range.end; ) {
+      isDone = await watch({ name, begin, end: range.end, seed }, limit, tell);
     }
   }
   if (failures > 0) process.stdout.write(`${failures} failures\n`);

@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { type NamedCheckpoint, readDeployCheckpoint, readTrainCheckpoint } from '../certify/checkpoint.ts';
 import type { Engine, EngineOptions } from '../engines/engine.ts';
 import { type AbsentEngine, openAvailable } from '../engines/index.ts';
 import { type DeployForm, deployForms } from '../fused/forms.ts';
@@ -9,10 +10,8 @@ import { formatShape, type Shape, type Tensor, type Weights } from '../network/t
 import { buildNetwork, type Model } from '../reference/config.ts';
 import { familyOf } from '../reference/families.ts';
 import type { Form } from '../reference/family.ts';
-import { nameWeights, recognise, soleModel } from '../reference/recognise.ts';
 import { checkWeights } from '../weights/check.ts';
-import { readCheckpoint } from '../weights/checkpoint.ts';
-import { FLOAT_BYTES, type FloatType } from '../weights/floats.ts';
+import { FLOAT_BYTES } from '../weights/floats.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
 import { readSafetensors } from '../weights/safetensors.ts';
 import type { Size } from './options.ts';
@@ -43,19 +42,14 @@ export interface Subject {
   readonly seed: number;
 }
 
-/** A file of weights, as a report names it. */
-export interface WeightsFile {
-  readonly path: string;
-  /** `safetensors`, `PyTorch`, ... */
-  readonly format: string;
-  /** Where in the file the state dict lies; empty where the file is one. */
-  readonly entry: string;
-  /** Other state dicts in it. */
-  readonly otherEntries: readonly string[];
-  /** Whose names its keys are. */
-  readonly scheme: string;
-  /** In which it holds its floats; float16 and bfloat16 were widened, exactly. */
-  readonly types: readonly FloatType[];
+/** A file of weights, as a report names it: what was read, whose names its keys are, and in which types it holds its floats. */
+export type WeightsFile = Pick<
+  NamedCheckpoint,
+  'path' | 'files' | 'format' | 'entry' | 'otherEntries' | 'scheme' | 'types'
+>;
+
+function sourceOf({ path, files, format, entry, otherEntries, scheme, types }: NamedCheckpoint): WeightsFile {
+  return { path, files, format, entry, otherEntries, scheme, types };
 }
 
 /** The seed of every generated weight and input, unless another is given. */
@@ -94,10 +88,7 @@ export async function recogniseModel(
   stateDict: string | undefined,
   tell: (line: string) => void,
 ): Promise<Model> {
-  const { weights } = await readCheckpoint(path, stateDict);
-  const recognised = await recognise(weights, nameOfFile(path), path);
-  checkForm(recognised.form, 'train', path);
-  const model = soleModel(recognised, path);
+  const { model } = await readTrainCheckpoint(path, { ...(stateDict !== undefined && { entry: stateDict }) });
   const traits = Object.entries(familyOf(model.config).traits(model.config)).map(([name, value]) => `${name} ${value}`);
   tell(`${basename(path)}: recognised as ${model.name} (${model.config.family}; ${traits.join('; ')})`);
   return model;
@@ -108,42 +99,13 @@ export async function recogniseModel(
  * @throws InputError where it is not fused
  */
 export async function formOfFile(model: Model, path: string): Promise<Form | undefined> {
-  const { weights } = await readCheckpoint(path);
-  const form = nameWeights(familyOf(model.config), weights, path)?.form;
-  if (form === 'train') checkForm(form, 'deploy', path);
-  return form;
-}
-
-/** The file's name without what says its format. */
-function nameOfFile(path: string): string {
-  return basename(path).replace(/(\.safetensors|\.pth|\.pt|\.bin|\.index|\.json)+$/, '') || basename(path);
-}
-
-/** @throws InputError where a file holds another form than is needed */
-function checkForm(actual: Form, needed: Form, path: string): void {
-  if (actual === needed) return;
-  if (needed === 'train') {
-    throw new InputError(`${path}: holds a fused network (form ${actual}); give the checkpoint that it was fused from`);
-  }
-  if (actual === 'train') {
-    throw new InputError(`${path}: holds the network as trained; give the fused checkpoint`);
-  }
-  throw new InputError(`${path}: holds form ${actual}, not ${needed}; say --form ${actual}`);
-}
-
-/** Reads weights and gives them the network's keys. */
-async function readNamed(model: Model, form: Form, path: string, stateDict?: string) {
-  const { weights, format, entry, otherEntries, types } = await readCheckpoint(path, stateDict);
-  const named = nameWeights(familyOf(model.config), weights, path);
-  if (named !== undefined) checkForm(named.form, form, path);
-  const source: WeightsFile = { path, format, entry, otherEntries, scheme: named?.scheme ?? 'unknown', types };
-  return { weights: named?.weights ?? weights, source };
+  return (await readDeployCheckpoint(path, model)).form;
 }
 
 async function loadTrained(model: Model, reference: Network, path: string, stateDict: string | undefined) {
-  const { weights, source } = await readNamed(model, 'train', path, stateDict);
-  checkWeights(reference, weights, basename(path));
-  return { weights, source };
+  const checkpoint = await readTrainCheckpoint(path, { model, ...(stateDict !== undefined && { entry: stateDict }) });
+  checkWeights(reference, checkpoint.weights, basename(path), checkpoint.keyOf);
+  return { weights: checkpoint.weights, source: sourceOf(checkpoint) };
 }
 
 /** A line that says what a file of weights was found to be. */
@@ -170,16 +132,23 @@ export function chosenForms(reference: Network, name: string | undefined): reado
   return chosen;
 }
 
-/** The deploy form's weights as somebody stored them, in float32. */
+/**
+ * The deploy form's weights as somebody stored them, in float32.
+ * @throws InputError where the file holds another form
+ */
 export async function loadDeployWeights(
   { model }: Subject,
   fusion: Fusion,
-  form: Form,
+  needed: Form,
   path: string,
 ): Promise<{ readonly weights: Weights<Float32Array>; readonly source: WeightsFile }> {
-  const { weights, source } = await readNamed(model, form, path);
-  checkWeights(fusion.network, weights, basename(path));
-  return { weights: roundWeights(weights), source };
+  const checkpoint = await readDeployCheckpoint(path, model);
+  const { form, weights, keyOf } = checkpoint;
+  if (form !== undefined && form !== needed) {
+    throw new InputError(`${basename(path)}: holds form ${form}, not ${needed}; say --form ${form}`);
+  }
+  checkWeights(fusion.network, weights, basename(path), keyOf);
+  return { weights: roundWeights(weights), source: sourceOf(checkpoint) };
 }
 
 async function readInput(path: string): Promise<Tensor> {

@@ -56,6 +56,14 @@ describe('checkWeights', () => {
     );
   });
 
+  test('names keys as the file has them', () => {
+    const given = changed((map) => map.delete('stem.conv1.c.weight'));
+    const keyOf = (key: string) => key.replace('stem.conv1.', 'features.0.0.');
+    expect(() => checkWeights(network, given, 'm', keyOf)).toThrow(
+      '\n1 key missing:\n  features.0.0.c.weight [4, 3, 3, 3]',
+    );
+  });
+
   test('lists every missing key, however many', () => {
     const count = weightShapesByKey(network).size;
     const lines = messageOf(new Map()).split('\n');

@@ -12,25 +12,31 @@ function list(what: string, keys: readonly string[]): readonly string[] {
 /**
  * Checks that the weights are the network's: every key, no other, of its shape, and no negative running_var.
  * @param subject names the weights in the message
+ * @param keyOf the key that the file of the weights has for one of the network's
  * @throws InputError one for all that is wrong
  */
-export function checkWeights(network: Network, weights: Weights, subject: string): void {
+export function checkWeights(
+  network: Network,
+  weights: Weights,
+  subject: string,
+  keyOf: (key: string) => string = (key) => key,
+): void {
   const shapes = weightShapesByKey(network);
   const missing = [...shapes]
     .filter(([key]) => !weights.has(key))
-    .map(([key, shape]) => `${key} ${formatShape(shape)}`);
+    .map(([key, shape]) => `${keyOf(key)} ${formatShape(shape)}`);
   const extra = [...weights]
     .filter(([key]) => !shapes.has(key) && !isStepCounter(key))
-    .map(([key, { shape }]) => `${key} ${formatShape(shape)}`);
+    .map(([key, { shape }]) => `${keyOf(key)} ${formatShape(shape)}`);
   const misshapen = [...shapes].flatMap(([key, shape]) => {
     const actual = weights.get(key)?.shape ?? shape;
-    return sameShape(actual, shape) ? [] : [`${key} ${formatShape(actual)}, needed ${formatShape(shape)}`];
+    return sameShape(actual, shape) ? [] : [`${keyOf(key)} ${formatShape(actual)}, needed ${formatShape(shape)}`];
   });
   const negative = network.nodes.flatMap((node) => {
     const key = node.weights.running_var ?? '';
     const data = weights.get(key)?.data;
     const index = data?.findIndex((value) => value < 0) ?? -1;
-    return index < 0 ? [] : [`${key} ${data?.[index]} at index ${index}`];
+    return index < 0 ? [] : [`${keyOf(key)} ${data?.[index]} at index ${index}`];
   });
 
   const problems = [

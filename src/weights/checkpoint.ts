@@ -1,4 +1,5 @@
 /** A user's own files of weights, told apart by their content, never by their name. */
+import { basename } from 'node:path';
 import { InputError } from '../network/errors.ts';
 import type { Weights } from '../network/tensor.ts';
 import type { FloatType } from './floats.ts';
@@ -12,6 +13,8 @@ export type CheckpointFormat = 'safetensors' | 'sharded safetensors' | 'PyTorch'
 export interface Checkpoint {
   /** As given. */
   readonly path: string;
+  /** The file, and the shards that it names, by their paths from its folder. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
   readonly format: CheckpointFormat;
   /** Where in the file they lie: `model_ema`, say; empty where the file is the state dict. */
   readonly entry: string;
@@ -69,11 +72,12 @@ export async function parseCheckpoint(bytes: Buffer, path: string, entry?: strin
     throw new InputError(`${path}: has no state dict ${JSON.stringify(entry)}; only PyTorch's files hold several`);
   }
   const isIndex = kind === 'json';
-  const { weights, types } = isIndex
+  const { weights, types, shards } = isIndex
     ? await (await import('./safetensors-index.ts')).readShards(bytes, path)
-    : parseTypedSafetensors(bytes, path);
+    : { ...parseTypedSafetensors(bytes, path), shards: [] };
   return {
     path,
+    files: new Map([[basename(path), bytes], ...shards]),
     format: isIndex ? 'sharded safetensors' : 'safetensors',
     entry: '',
     otherEntries: [],
@@ -92,6 +96,7 @@ async function readTorch(bytes: Buffer, path: string, isZip: boolean, asked: str
   const { weights, types } = readTensors(found.get(entry)!, bytesOf, bytes.length, path);
   return {
     path,
+    files: new Map([[basename(path), bytes]]),
     format: isZip ? 'PyTorch' : 'PyTorch (legacy)',
     entry,
     otherEntries: [...found.keys()].filter((other) => other !== entry),

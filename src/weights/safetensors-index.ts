@@ -27,18 +27,24 @@ export const MAX_INDEX_BYTES = 2 ** 23;
 export async function readShards(
   bytes: Uint8Array,
   path: string,
-): Promise<{ readonly weights: Weights; readonly types: ReadonlySet<FloatType> }> {
+): Promise<{
+  readonly weights: Weights;
+  readonly types: ReadonlySet<FloatType>;
+  readonly shards: ReadonlyMap<string, Uint8Array>;
+}> {
   const files = shardOfTensors(bytes, path);
-  const shards = new Set(files.values());
-  if (shards.size > MAX_SHARDS) {
-    throw new InputError(`${path}: names ${shards.size} shards; at most ${MAX_SHARDS} are read`);
+  const names = new Set(files.values());
+  if (names.size > MAX_SHARDS) {
+    throw new InputError(`${path}: names ${names.size} shards; at most ${MAX_SHARDS} are read`);
   }
   const weights = new Map<string, Tensor>();
   const types = new Set<FloatType>();
   let total = 0;
-  for (const shard of shards) {
+  const shards = new Map<string, Uint8Array>();
+  for (const shard of names) {
     const shardPath = await insideFolder(shard, path);
     const content = await readWholeFile(shardPath, 'every shard that the index names');
+    shards.set(shard, content);
     total += content.length;
     if (total > MAX_FILE_BYTES) {
       throw new InputError(
@@ -62,7 +68,7 @@ export async function readShards(
       `${path}: tensor ${JSON.stringify(missing)} is not in ${files.get(missing)}; write the files again`,
     );
   }
-  return { weights, types };
+  return { weights, types, shards };
 }
 
 /** The index's map from tensor to file. */
