@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openEngine } from '../engines/index.ts';
+import { cost } from '../interpreters/cost.ts';
 import { completeRepVitConfig } from '../reference/repvit.ts';
-import { forkSession } from './parent.ts';
+import { forkTask } from './parent.ts';
 import { type Arm, prepareArms } from './prepare.ts';
 import type { SessionResult, SessionSpec } from './session.ts';
 
@@ -50,7 +51,7 @@ const spec = (rest: Partial<SessionSpec> = {}): SessionSpec => ({
 });
 
 async function timed(request: SessionSpec): Promise<SessionResult> {
-  const result = await forkSession(request, () => {}, undefined, CHILD);
+  const result = await forkTask('session', request, () => {}, undefined, CHILD);
   if (result.kind !== 'timed') throw new Error(`too slow: ${result.neededMs} ms`);
   return result;
 }
@@ -69,24 +70,47 @@ describe('a session in a process of its own', () => {
     const deploy = Float32Array.from(expected.deploy!);
     const bits = new Uint32Array(deploy.buffer);
     bits[5]! ^= 1;
-    const session = forkSession(spec({ expected: { ...expected, deploy } }), () => {}, undefined, CHILD);
+    const session = forkTask('session', spec({ expected: { ...expected, deploy } }), () => {}, undefined, CHILD);
     await expect(session).rejects.toThrow(
       "the deploy form's logits in the timed run are not those that were verified: element 5 is",
     );
   });
 
   test('fails where the seed is another', async () => {
-    const session = forkSession(spec({ seed: 4 }), () => {}, undefined, CHILD);
+    const session = forkTask('session', spec({ seed: 4 }), () => {}, undefined, CHILD);
     await expect(session).rejects.toThrow("form's logits in the timed run are not those that were verified");
   });
 
   test('an engine that is too slow is said to be, not timed', async () => {
-    const { kind } = await forkSession(spec({ longestMs: 0 }), () => {}, undefined, CHILD);
+    const { kind } = await forkTask('session', spec({ longestMs: 0 }), () => {}, undefined, CHILD);
     expect(kind).toBe('too slow');
   });
 
   test('an engine that is not there is one clear error', async () => {
-    const session = forkSession(spec({ engine: 'wasn' }), () => {}, undefined, CHILD);
+    const session = forkTask('session', spec({ engine: 'wasn' }), () => {}, undefined, CHILD);
     await expect(session).rejects.toThrow('engine wasn is unknown; did you mean wasm?');
+  });
+});
+
+describe('a profile in a process of its own', () => {
+  const profile = (engine: string) =>
+    forkTask('profile', { ...identity, engine, threads: 1, arm: 'deploy' }, undefined, undefined, CHILD);
+
+  test.each(['cpu', 'onnxruntime'])(
+    'times every node on %s, and gives each its multiply-accumulates once',
+    async (engine) => {
+      const result = await profile(engine);
+      if (result.kind !== 'profiled') throw new Error(result.reason);
+      const { forms } = prepareArms(identity, ['deploy']);
+      const { total } = cost(forms.get('deploy')!.network);
+      expect(result.steps.reduce((sum, { macs = 0 }) => sum + macs, 0)).toBe(total.macs);
+      expect(result.steps.every(({ milliseconds }) => milliseconds >= 0)).toBe(true);
+      expect(result.peakGflops).toBeGreaterThan(0);
+      expect(result.inferences).toBeGreaterThanOrEqual(3);
+    },
+  );
+
+  test('an engine that cannot say is no error', async () => {
+    expect((await profile('onnxruntime-web')).kind).toBe('unsupported');
   });
 });

@@ -1,41 +1,50 @@
 /**
- * Entry of a session's process (see parent.ts): one request in, progress and one reply out, over the IPC channel. Prints
+ * Entry of a task's process (see parent.ts): one request in, progress and one reply out, over the IPC channel. Prints
  * nothing; the parent draws.
  */
+import { type Engine, EngineUnavailable } from '../engines/engine.ts';
 import { openEngine } from '../engines/index.ts';
 import { armsOf, prepareArms } from './prepare.ts';
-import {
-  type Engines,
-  type SessionProgress,
-  type SessionResult,
-  type SessionSkip,
-  type SessionSpec,
-  timeArms,
-} from './session.ts';
-
-/** What a session's process says to its parent. */
-export type ChildMessage =
-  | { readonly kind: 'progress'; readonly progress: SessionProgress }
-  | { readonly kind: 'result'; readonly result: SessionResult | SessionSkip }
-  | { readonly kind: 'error'; readonly message: string };
+import { type ProfileSpec, profileArm } from './profile.ts';
+import { type SessionProgress, type SessionSpec, timeArms } from './session.ts';
+import type { ChildMessage, TaskRequest, Tasks } from './tasks.ts';
 
 function send(message: ChildMessage, sent = () => {}): void {
   process.send?.(message, undefined, {}, sent);
 }
 
-async function openEngines({ engine, threads, pairs }: SessionSpec): Promise<Engines> {
-  const options = threads === undefined ? {} : { threads };
-  const optimised = await openEngine(engine, options);
-  if (!armsOf(pairs).includes('reference-raw')) return { optimised };
-  return { optimised, raw: await openEngine(engine, { ...options, optimise: false }) };
+function threadsOf({ threads }: { readonly threads: number | undefined }): { readonly threads?: number } {
+  return threads === undefined ? {} : { threads };
 }
 
-async function answer(spec: SessionSpec): Promise<ChildMessage> {
+async function runSession(spec: SessionSpec): Promise<Tasks['session']['result']> {
+  const arms = armsOf(spec.pairs);
+  const optimised = await openEngine(spec.engine, threadsOf(spec));
+  const raw = arms.includes('reference-raw')
+    ? { raw: await openEngine(spec.engine, { ...threadsOf(spec), optimise: false }) }
+    : {};
+  const report = (progress: SessionProgress) => send({ kind: 'progress', progress });
+  return timeArms({ optimised, ...raw }, prepareArms(spec, arms), spec, report);
+}
+
+/** What the machine's peak is measured on. */
+async function openPeakEngine({ threads }: Engine['info']): Promise<Engine | undefined> {
+  return openEngine('onnxruntime', { threads }).catch((error: unknown) => {
+    if (error instanceof EngineUnavailable) return undefined;
+    throw error;
+  });
+}
+
+async function runProfile(spec: ProfileSpec): Promise<Tasks['profile']['result']> {
+  const optimise = spec.arm !== 'reference-raw';
+  const engine = await openEngine(spec.engine, { ...threadsOf(spec), optimise });
+  return profileArm(engine, await openPeakEngine(engine.info), prepareArms(spec, [spec.arm]), spec);
+}
+
+async function answer(request: TaskRequest): Promise<ChildMessage> {
   try {
-    const engines = await openEngines(spec);
-    const prepared = prepareArms(spec, armsOf(spec.pairs));
-    const report = (progress: SessionProgress) => send({ kind: 'progress', progress });
-    return { kind: 'result', result: await timeArms(engines, prepared, spec, report) };
+    const result = request.task === 'session' ? await runSession(request.spec) : await runProfile(request.spec);
+    return { kind: 'result', result };
   } catch (error) {
     return { kind: 'error', message: error instanceof Error ? error.message : String(error) };
   }
@@ -43,9 +52,9 @@ async function answer(spec: SessionSpec): Promise<ChildMessage> {
 
 // A terminal's ctrl-C goes to every process of its group; the parent decides what becomes of this one.
 process.on('SIGINT', () => {});
-process.once('message', async (spec: SessionSpec) => {
+process.once('message', async (request: TaskRequest) => {
   // Exits by itself: an engine's thread pool may otherwise keep the process alive.
-  send(await answer(spec), () => process.exit());
+  send(await answer(request), () => process.exit());
 });
 // Without a parent there is nobody to time for.
 process.once('disconnect', () => process.exit());

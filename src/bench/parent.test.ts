@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { completeRepVitConfig } from '../reference/repvit.ts';
-import { forkSession } from './parent.ts';
+import { forkTask } from './parent.ts';
 import type { SessionProgress, SessionSpec } from './session.ts';
 
 const config = completeRepVitConfig({ embed_dim: [8], depth: [1] });
@@ -33,21 +33,21 @@ afterAll(() => rm(folder, { recursive: true }));
 async function inChild(script: string, onProgress = (_: SessionProgress) => {}, signal?: AbortSignal) {
   const file = join(folder, `${files++}.mjs`);
   await writeFile(file, script);
-  return forkSession(spec, onProgress, signal, pathToFileURL(file));
+  return forkTask('session', spec, onProgress, signal, pathToFileURL(file));
 }
 
-describe('forkSession', () => {
+describe('forkTask', () => {
   test('hands the request over, progress on, and the result back', async () => {
     const events: SessionProgress[] = [];
     const result = await inChild(
-      `process.once('message', (spec) => {
+      `process.once('message', ({ task, spec }) => {
          process.send({ kind: 'progress', progress: { phase: 'load' } });
          process.send({ kind: 'progress', progress: { phase: 'quad', quad: 1, quads: spec.quads } });
-         process.send({ kind: 'result', result: { echoed: spec } }, () => process.exit());
+         process.send({ kind: 'result', result: { task, echoed: spec } }, () => process.exit());
        });`,
       (event) => events.push(event),
     );
-    expect(result).toEqual({ echoed: spec }); // the logits as Float32Array, the sign of zero included
+    expect(result).toEqual({ task: 'session', echoed: spec }); // the logits as Float32Array, the sign of zero included
     expect(events).toEqual([{ phase: 'load' }, { phase: 'quad', quad: 1, quads: 3 }]);
   });
 

@@ -99,9 +99,12 @@ export function pairsOf(forms: PreparedModel['deployForms'], optimises: boolean)
   return baselines.map((baseline) => ({ baseline, arm }));
 }
 
-/** The arms of these pairs, each once, in their order. */
+/** In the order in which they are shown. */
+const ARMS: readonly Arm[] = ['reference-raw', 'reference', 'deploy-official', 'deploy'];
+
+/** The arms of these pairs. */
 export function armsOf(pairs: readonly ArmPair[]): readonly Arm[] {
-  return [...new Set(pairs.flatMap(({ baseline, arm }) => [baseline, arm]))];
+  return ARMS.filter((each) => pairs.some(({ baseline, arm }) => each === baseline || each === arm));
 }
 
 /** The arms of one session, and the input for all. */

@@ -1,7 +1,8 @@
 /** From sessions to the rows of the report: nothing is left out, and every number comes with how sure it is. */
-import type { Measurement, NullControl, SessionRatio, Speedup, Suite } from '../report/types.ts';
+import type { Measurement, NullControl, Profile, SessionRatio, Speedup, Suite } from '../report/types.ts';
 import { median, quantile } from './estimate.ts';
 import { type Arm, type ArmPair, armsOf, isNull } from './prepare.ts';
+import type { ProfileResult } from './profile.ts';
 import {
   CONFIDENCE,
   ends,
@@ -14,7 +15,7 @@ import {
   together,
 } from './replicates.ts';
 import { sessionEstimates, type TimedSetting } from './schedule.ts';
-import { keysOf } from './settings.ts';
+import { keysOf, type Setting } from './settings.ts';
 
 const METHOD = `exp of the mean over sessions (a fresh process each) of the Hodges-Lehmann median of ln(baseline / arm) over quads (ABBA or BAAB at random); t-interval over sessions, at 1 - 0.05/3 for looks after ${LOOKS.join(', ')} sessions`;
 
@@ -29,7 +30,13 @@ function nonEmpty<T>(values: readonly T[]): [T, ...T[]] {
   return [first, ...rest];
 }
 
-function measurement({ setting, results }: TimedSetting, arm: Arm): Measurement {
+/** Median over the sessions of their medians, in milliseconds. */
+export function latencyOf({ results }: TimedSetting, arm: Arm): number {
+  return median(results.map(({ arms }) => median(arms[arm]!.samples)));
+}
+
+function measurement(timed: TimedSetting, arm: Arm): Measurement {
+  const { setting, results } = timed;
   const sessions = results.map(({ arms }, index) => {
     const { samples, inferencesPerSample } = arms[arm]!;
     const samplesMs = nonEmpty(samples);
@@ -39,7 +46,7 @@ function measurement({ setting, results }: TimedSetting, arm: Arm): Measurement 
   return {
     ...keysOf(setting),
     arm,
-    latencyMs: median(sessions.map(({ medianMs }) => medianMs)),
+    latencyMs: latencyOf(timed, arm),
     minMs: all.reduce((least, value) => Math.min(least, value)),
     p05Ms: quantile(all, 0.05),
     p95Ms: quantile(all, 0.95),
@@ -153,6 +160,25 @@ function suitesOf(rated: readonly (readonly [Speedup, OverSessions])[]): Suite[]
       confidence: CONFIDENCE,
     };
   });
+}
+
+/** The profile of one arm. */
+export function profileRow(setting: Setting, arm: Arm, { steps, inferences, peakGflops }: ProfileResult): Profile {
+  const totalMs = steps.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const nodes = steps.map(({ name, op, milliseconds, macs }) => {
+    // 2 operations a multiply-accumulate; milliseconds and 10^9 make 10^6.
+    const gflops = macs === undefined || milliseconds === 0 ? null : (2 * macs) / (milliseconds * 1e6);
+    return {
+      name,
+      op,
+      milliseconds,
+      share: milliseconds / totalMs,
+      macs: macs ?? null,
+      gflops,
+      peakShare: gflops === null || peakGflops === undefined ? null : gflops / peakGflops,
+    };
+  });
+  return { ...keysOf(setting), arm, inferences, totalMs, peakGflops: peakGflops ?? null, nodes };
 }
 
 /** The rows of all timed settings. */

@@ -36,6 +36,8 @@ function options(rest: Partial<BenchOptions> = {}): BenchOptions {
     size: undefined,
     seed: 1,
     quick: false,
+    streams: [],
+    profile: false,
     ...rest,
   };
 }
@@ -81,12 +83,14 @@ function result(
   };
 }
 
+type Running = Pick<BenchDependencies, 'runProfile' | 'measureStreams'> & { tookMs?: number; abortAfter?: number };
+
 /** Runs with sessions that `answer` gives; an Error is thrown. Each takes a second. */
 async function run(
   request: BenchOptions,
   answer: (spec: SessionSpec, nth: number) => SessionResult | SessionSkip | Error = (spec) => result(spec, 2),
   verifyModel: VerifyModel = verifying({}),
-  { tookMs = 1000, abortAfter = Number.POSITIVE_INFINITY } = {},
+  { tookMs = 1000, abortAfter = Number.POSITIVE_INFINITY, ...more }: Running = {},
 ) {
   let time = 0;
   const controller = new AbortController();
@@ -104,7 +108,7 @@ async function run(
     return next;
   };
   const { signal } = controller;
-  const dependencies = { verifyModel, runSession, now: () => time, signal };
+  const dependencies = { verifyModel, runSession, now: () => time, signal, ...more };
   const report = await runBench(request, (event) => events.push(event), dependencies);
   return { report: await validateReport(report), specs, events };
 }
@@ -310,7 +314,7 @@ describe('runBench', () => {
       'deploy against reference',
       'deploy against deploy-official',
     ]);
-    expect(report.measurements.map(({ arm }) => arm)).toEqual(['reference', 'deploy', 'deploy-official']);
+    expect(report.measurements.map(({ arm }) => arm)).toEqual(['reference', 'deploy-official', 'deploy']);
     expect(report.verification.map(({ form, verdict }) => `${form} ${verdict}`)).toEqual([
       'deploy-official pass',
       'deploy pass',
@@ -389,6 +393,62 @@ describe('runBench', () => {
       result(spec, 2, { settled: spec.session > 1 }),
     );
     expect(report.speedups[0]?.note).toContain('the warm-up had not settled to 1 % in 1 of 5 sessions');
+  });
+
+  test('throughput and profile are measured where they are asked for', async () => {
+    const asked = options({ models: [threeForms], streams: [1, 2], profile: true });
+    const { info } = result({ pairs: [] }, 1);
+    const peakGflops = 100;
+    const steps = [
+      { name: 'fc', op: 'linear', milliseconds: 3, macs: 6e6 },
+      { name: 'act', op: 'relu', milliseconds: 1, macs: undefined },
+    ];
+    const { report } = await run(asked, undefined, undefined, {
+      runProfile: async ({ arm }) =>
+        arm === 'deploy'
+          ? { kind: 'profiled', info, inferences: 9, steps, peakGflops }
+          : { kind: 'unsupported', reason: 'it cannot' },
+      measureStreams: async ({ model: { name } }, { streams, latencyMs }) =>
+        streams.map((count) => ({
+          ...{ model: name, engine: 'cpu', threads: 1, batch: 1, resolution: 16, arm: 'deploy', streams: count },
+          ...{
+            seconds: 2,
+            inferences: 4,
+            imagesPerSecond: 2,
+            latencyMs: latencyMs('deploy'),
+            p95Ms: 3,
+            checkedOutputs: 1,
+          },
+        })),
+    });
+    expect(report.throughput.map(({ streams, latencyMs }) => [streams, latencyMs])).toEqual([
+      [1, 2],
+      [2, 2],
+    ]);
+    expect(report.profiles).toEqual([
+      {
+        ...{ model: 'mlp', engine: 'cpu', threads: 1, batch: 1, resolution: 16, arm: 'deploy' },
+        ...{ inferences: 9, totalMs: 4, peakGflops: 100 },
+        nodes: [
+          { name: 'fc', op: 'linear', milliseconds: 3, share: 0.75, macs: 6e6, gflops: 4, peakShare: 0.04 },
+          { name: 'act', op: 'relu', milliseconds: 1, share: 0.25, macs: null, gflops: null, peakShare: null },
+        ],
+      },
+    ]);
+    expect(report.verdict).toBe('pass');
+  });
+
+  test('a stream or a profile that fails is a failure of its stage', async () => {
+    const { report } = await run(options({ models: [model('a')], streams: [1], profile: true }), undefined, undefined, {
+      runProfile: async () => Promise.reject(new Error('no profile')),
+      measureStreams: async () => Promise.reject(new Error('no stream')),
+    });
+    expect(report.failures.map(({ stage, message }) => `${stage}: ${message}`)).toEqual([
+      'throughput: no stream',
+      'profile: no profile',
+      'profile: no profile',
+    ]);
+    expect(report.verdict).toBe('fail');
   });
 
   test('an interrupted run keeps the sessions that are complete and is partial', async () => {

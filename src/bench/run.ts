@@ -4,18 +4,30 @@ import { audit } from '../audit/audit.ts';
 import type { Engine } from '../engines/engine.ts';
 import type { AbsentEngine } from '../engines/index.ts';
 import { buildNetwork } from '../reference/config.ts';
-import type { AuditRow, EngineRow, Failure, NetworkRow, Report, VerificationRow } from '../report/types.ts';
+import type {
+  AuditRow,
+  EngineRow,
+  Failure,
+  NetworkRow,
+  Profile,
+  Report,
+  Skipped,
+  Throughput,
+  VerificationRow,
+} from '../report/types.ts';
 import { watchMachine } from './environment.ts';
-import { forkSession } from './parent.ts';
-import { type Arm, isNull, type PreparedModel, prepareModel } from './prepare.ts';
+import { type RunProfile, type RunSession, runProfile, runSession } from './parent.ts';
+import { type Arm, armsOf, isNull, type PreparedModel, prepareModel } from './prepare.ts';
 import { LOOKS, NARROW } from './replicates.ts';
-import { rowsOf } from './rows.ts';
+import { latencyOf, profileRow, rowsOf } from './rows.ts';
 import { type Plan, type Timed, type TimingProgress, timeAll } from './schedule.ts';
 import { SAMPLE_MS } from './session.ts';
 import {
   type BenchOptions,
   enginesOf,
+  failure,
   inputSize,
+  keysOf,
   type OpenedEngine,
   openEngines,
   resolutionOf,
@@ -23,6 +35,7 @@ import {
   settingOf,
   type VerifiedModel,
 } from './settings.ts';
+import { measureStreams, type StreamProgress } from './streams.ts';
 
 /** Quads of each pair in a full session, and in one of a quick run. */
 const QUADS = 24;
@@ -44,6 +57,8 @@ export type VerifyModel = (
 /** What a run says while it goes on, never during a sample. */
 export type BenchProgress =
   | TimingProgress
+  | StreamProgress
+  | { readonly phase: 'profile'; readonly setting: Setting; readonly arm: Arm }
   | {
       readonly phase: 'verify';
       readonly model: string;
@@ -57,7 +72,11 @@ export type BenchProgress =
 export interface BenchDependencies {
   readonly verifyModel: VerifyModel;
   /** Runs one session in a process of its own. */
-  readonly runSession?: typeof forkSession;
+  readonly runSession?: RunSession;
+  /** Profiles one arm in a process of its own. */
+  readonly runProfile?: RunProfile;
+  /** Measures a setting's throughput, each stream in a process of its own. */
+  readonly measureStreams?: typeof measureStreams;
   /** A clock in milliseconds. */
   readonly now?: () => number;
   /** Ends the run: what is complete is reported, marked partial. */
@@ -150,13 +169,62 @@ function networkRow(prepared: PreparedModel, size: ReturnType<typeof inputSize>)
   };
 }
 
+/** What is measured of a setting beside its latency, where that is asked for. */
+interface Extras {
+  readonly throughput: Throughput[];
+  readonly profiles: Profile[];
+  readonly failures: Failure[];
+  readonly skipped: Skipped[];
+}
+
+async function measureExtras(
+  { settings }: Timed,
+  { streams, profile, seed }: BenchOptions,
+  { signal, runProfile: profileArm = runProfile, measureStreams: measure = measureStreams }: BenchDependencies,
+  progress: (event: BenchProgress) => void,
+): Promise<Extras> {
+  const extras: Extras = { throughput: [], profiles: [], failures: [], skipped: [] };
+  for (const timed of settings) {
+    const { setting } = timed;
+    const attempt = async (stage: 'throughput' | 'profile', work: () => Promise<void>) => {
+      if (signal?.aborted) return;
+      await work().catch((error: unknown) => {
+        if (signal?.aborted) return;
+        extras.failures.push(failure(setting, stage, error instanceof Error ? error.message : String(error)));
+      });
+    };
+    if (streams.length > 0) {
+      const latencyMs = (arm: Arm) => latencyOf(timed, arm);
+      const options = { seed, streams, latencyMs, progress, signal };
+      await attempt('throughput', async () => {
+        extras.throughput.push(...(await measure(setting, options)));
+      });
+    }
+    // Where the time goes with the engine's own work undone is nobody's question.
+    for (const arm of profile ? armsOf(setting.pairs).filter((each) => each !== 'reference-raw') : []) {
+      await attempt('profile', async () => {
+        progress({ phase: 'profile', setting, arm });
+        const { model, size, engine, threads } = setting;
+        const result = await profileArm({ model, size, seed, engine: engine.name, threads, arm }, signal);
+        if (result.kind === 'profiled') extras.profiles.push(profileRow(setting, arm, result));
+        else if (arm === 'deploy') {
+          const { resolution: _, ...keys } = keysOf(setting);
+          extras.skipped.push({ ...keys, reason: `no profile: ${result.reason}` });
+        }
+      });
+    }
+  }
+  return extras;
+}
+
 /** A run that timed nothing, or not all, is no pass, though nothing failed. */
 function verdictOf(
   { rows, failures: unverified }: Verified,
   { failures, settings }: Timed,
+  extras: Extras,
   isPartial: boolean,
 ): Report['verdict'] {
-  if (failures.length > 0 || rows.some(({ verdict }) => verdict === 'fail')) return 'fail';
+  if (failures.length + extras.failures.length > 0 || rows.some(({ verdict }) => verdict === 'fail')) return 'fail';
   return unverified.length === 0 && settings.length > 0 && !isPartial ? 'pass' : 'inconclusive';
 }
 
@@ -183,37 +251,39 @@ export async function runBench(
   for (const model of options.models) {
     for (const batch of options.batches) buildNetwork(model.config, inputSize(batch, options, model), model.name);
   }
-  const { runSession = forkSession, now = () => performance.now(), signal } = dependencies;
+  const { now = () => performance.now(), signal } = dependencies;
   const readMachine = await watchMachine();
   const { opened, absent } = await openEngines(options);
   const verified = await verifyAll(options, opened, dependencies, progress);
   const plan = planOf(options);
   const advice = ({ engine }: Setting) =>
     options.engines === undefined ? `; --engine ${engine.name} allows ${LONGEST_NAMED_MS / 1000} s` : '';
-  const timed = await timeAll(verified.settings, plan, {
+  const schedule = {
     seed: options.seed,
     advice,
-    runSession,
+    runSession: dependencies.runSession ?? runSession,
     now,
     signal,
     progress,
-  });
+  };
+  const timed = await timeAll(verified.settings, plan, schedule);
+  const extras = await measureExtras(timed, options, dependencies, progress);
   const partial = signal?.aborted === true;
   const results = timed.settings.flatMap((each) => each.results);
   const leaks = results.flatMap(({ tensorsLeaked }) => tensorsLeaked ?? []);
   const [firstLook = 1, ...looks] = LOOKS;
   return {
     schemaVersion: 2,
-    verdict: verdictOf(verified, timed, partial),
+    verdict: verdictOf(verified, timed, extras, partial),
     partial,
     ...rowsOf(timed.settings, plan.quads),
-    throughput: [],
-    profiles: [],
+    throughput: extras.throughput,
+    profiles: extras.profiles,
     networks: verified.networks,
-    skipped: [...timed.skipped],
+    skipped: [...timed.skipped, ...extras.skipped],
     audit: auditRows(options),
     verification: verified.rows,
-    failures: [...verified.failures, ...timed.failures],
+    failures: [...verified.failures, ...timed.failures, ...extras.failures],
     environment: {
       ...(await readMachine()),
       quick: options.quick,

@@ -1,7 +1,7 @@
 /** Which session is run when, and when a setting has enough of them. */
 import type { Failure, Skipped } from '../report/types.ts';
 import { hodgesLehmannInterval } from './estimate.ts';
-import type { forkSession } from './parent.ts';
+import type { RunSession } from './parent.ts';
 import { isNull } from './prepare.ts';
 import { LOOKS, NARROW, type OverSessions, overSessions } from './replicates.ts';
 import type { SessionProgress, SessionResult } from './session.ts';
@@ -86,7 +86,7 @@ export interface Scheduling {
   readonly seed: number;
   /** What is said where an engine is too slow: how to let it take longer. */
   readonly advice: (setting: Setting) => string;
-  readonly runSession: typeof forkSession;
+  readonly runSession: RunSession;
   /** A clock in milliseconds. */
   readonly now: () => number;
   /** Ends the run: what is complete is kept. */

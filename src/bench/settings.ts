@@ -19,8 +19,12 @@ export interface BenchOptions {
   /** Input size in pixels; each model's own resolution where undefined. */
   readonly size: { readonly height: number; readonly width: number } | undefined;
   readonly seed: number;
-  /** Fewer sessions in less time. */
+  /** Less time. */
   readonly quick: boolean;
+  /** Numbers of concurrent streams to measure throughput with; none where empty. */
+  readonly streams: readonly number[];
+  /** Whether to say where the time of each arm goes. */
+  readonly profile: boolean;
 }
 
 /** An engine with so many threads, as its users run it and, where it optimises by itself, with that off. */

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import type { BenchProgress } from '../bench/run.ts';
-import { collect, each, parseBatch, parseSeed, parseSize, parseThreads, type Size } from './options.ts';
+import { collect, each, parseBatch, parseSeed, parseSize, parseStreams, parseThreads, type Size } from './options.ts';
 import { exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
 
 interface Options {
@@ -11,6 +11,8 @@ interface Options {
   readonly batch?: readonly number[];
   readonly size?: Size;
   readonly seed: number;
+  readonly streams?: readonly number[] | true;
+  readonly profile?: boolean;
   readonly out: string;
   readonly json?: boolean;
 }
@@ -18,11 +20,20 @@ interface Options {
 const DEFAULT_MODELS = ['repvit_m0_9', 'repvit_m1_1'];
 const QUICK_MODELS = ['repvit_m0_9'];
 
+/** Streams where no number is given. */
+const STREAMS: readonly number[] = [1, 2, 4, 8];
+
+function streamsOf(given: Options['streams']): number[] {
+  if (given === undefined) return [];
+  return [...new Set(given === true ? STREAMS : given)].sort((a, b) => a - b);
+}
+
 const EXAMPLES = `
 Examples:
   fuseproof bench --quick
   fuseproof bench --model repmlpnet_t224 --engine onnxruntime
-  fuseproof bench -m repvit_m1_5 my-network.json -e onnxruntime --threads 2
+  fuseproof bench -m repvit_m1_5 my-network.json -e onnxruntime --threads 1 2
+  fuseproof bench --quick --engine onnxruntime --streams --profile
 
 Exit codes: 0 all verified and timed, 1 a mismatch or a failed timing,
 2 bad usage or input, 3 inconclusive, 130 interrupted: what was complete by then
@@ -49,6 +60,8 @@ async function runBenchCommand({ out, json, ...options }: Options): Promise<void
     size,
     seed,
     quick,
+    streams: streamsOf(options.streams),
+    profile: options.profile === true,
   };
   const line = await progressLine();
   const show = (event: BenchProgress) => line.show(progressText(event));
@@ -99,6 +112,12 @@ export function benchCommand(): Command {
     .option('--batch <n...>', 'images in one inference (default: 1)', each(parseBatch))
     .option('--size <pixels>', 'input size, N or HxW (default: the one that the network was published at)', parseSize)
     .option('--seed <n>', 'seed of the weights, the input and the order of the samples', parseSeed, 1)
+    .option(
+      '--streams [n...]',
+      `throughput, too, with so many streams at once (without a number: ${STREAMS.join(', ')})`,
+      each(parseStreams),
+    )
+    .option('--profile', 'say where the time of each form goes, node by node')
     .option('-o, --out <folder>', 'where latest.json and latest.md go', 'reports')
     .option('--json', 'print the report as JSON')
     .addHelpText('after', EXAMPLES)

@@ -4,7 +4,7 @@ import { InvalidArgumentError } from 'commander';
 export const CHECKPOINT = 'checkpoint (.pth, .pt, .safetensors, or a sharded one by its .index.json)';
 
 /** Limits that keep a typo from exhausting the machine. */
-const LARGEST = { threads: 1024, batch: 4096, pixels: 16384, seed: 0xffffffff, draws: 1000 };
+const LARGEST = { threads: 1024, streams: 256, batch: 4096, pixels: 16384, seed: 0xffffffff, draws: 1000 };
 
 function parseWhole(text: string, least: number, most: number): number {
   const value = Number(text);
@@ -16,6 +16,10 @@ function parseWhole(text: string, least: number, most: number): number {
 
 export function parseThreads(text: string): number {
   return parseWhole(text, 1, LARGEST.threads);
+}
+
+export function parseStreams(text: string): number {
+  return parseWhole(text, 1, LARGEST.streams);
 }
 
 export function parseBatch(text: string): number {

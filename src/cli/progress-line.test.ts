@@ -23,3 +23,18 @@ test('where there is no terminal, each task gets one plain line when it starts',
   line.clear();
   expect(lines()).toEqual(['verify a, 0 %, x', 'time a, 0 %, loading, about 1 min 5 s left']);
 });
+
+test('a terminal that is too narrow for the line gets two', async () => {
+  const { stream, lines } = plainStream();
+  Object.assign(stream, { isTTY: true, columns: 60, rows: 24 });
+  const line = await progressLine(stream);
+  line.show({
+    task: 'time a on b (session 2 of 5)',
+    done: 1,
+    total: 4,
+    what: 'so far 1.500 (1.400 to 1.600), quad 1 of 4',
+  });
+  line.clear();
+  const written = lines().join('\n');
+  expect(written).toContain('time a on b (session 2 of 5), 25 %,\n  so far 1.500 (1.400 to 1.600), quad 1 of 4');
+});

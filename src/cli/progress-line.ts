@@ -28,6 +28,14 @@ function duration(seconds: number): string {
   return minutes === 0 ? `${rounded} s` : `${minutes} min ${rounded % 60} s`;
 }
 
+/** In one line where there is room, else in two. */
+function fitted(text: string, width: number): string {
+  if (text.length <= width) return text;
+  const end = text.lastIndexOf(', ', width - 1);
+  if (end < 0) return text.slice(0, width);
+  return `${text.slice(0, end + 1)}\n${`  ${text.slice(end + 2)}`.slice(0, width)}`;
+}
+
 /** Progress on stderr: one line that is repainted in a terminal, plain lines elsewhere. */
 export async function progressLine(stream: NodeJS.WriteStream = process.stderr): Promise<ProgressLine> {
   // A terminal that says it has no columns cannot be repainted.
@@ -48,7 +56,7 @@ export async function progressLine(stream: NodeJS.WriteStream = process.stderr):
       if (left !== undefined) parts.push(`about ${duration(left)} left`);
       const text = parts.join(', ');
       if (draw === undefined) stream.write(`${text}\n`);
-      else draw(text.slice(0, stream.columns - 1));
+      else draw(fitted(text, stream.columns - 1));
     },
     clear() {
       draw?.clear();

@@ -31,6 +31,16 @@ export interface LoadedNetwork {
   dispose(): Promise<void>;
 }
 
+/** One step of an engine, in its own terms, timed. */
+export interface StepTimes {
+  /** Name of the network's node, with what the engine puts behind it; or of a step that the engine added. */
+  readonly name: string;
+  /** What it computes, as the engine calls it. */
+  readonly op: string;
+  /** One for each inference. */
+  readonly milliseconds: readonly number[];
+}
+
 export interface Engine {
   readonly info: EngineInfo;
   /**
@@ -39,6 +49,11 @@ export interface Engine {
   load(network: Network, weights: Weights): Promise<LoadedNetwork>;
   /** Tensors that the runtime holds now, or undefined where it does not count them. */
   liveTensors(): number | undefined;
+  /**
+   * Times each step of so many inferences, after one that is not counted; steps in the order of execution. Absent where
+   * the engine cannot say.
+   */
+  profile?(network: Network, weights: Weights, inputs: EngineInputs, inferences: number): Promise<readonly StepTimes[]>;
 }
 
 export interface EngineOptions {

@@ -1,10 +1,13 @@
 /** What the engines on ONNX Runtime share: its native build and its WebAssembly one have one interface. */
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { InputError } from '../network/errors.ts';
 import type { Network, Node } from '../network/ops.ts';
 import { FLOAT32 } from '../network/precision.ts';
-import { formatShape, sameShape, type Tensor } from '../network/tensor.ts';
-import type { Engine, EngineInfo, EngineInputs, Precision } from './engine.ts';
+import { formatShape, sameShape, type Tensor, type Weights } from '../network/tensor.ts';
+import type { Engine, EngineInfo, EngineInputs, Precision, StepTimes } from './engine.ts';
 
 /** What is used of onnxruntime-node, and of onnxruntime-web. */
 export interface OrtRuntime {
@@ -97,5 +100,54 @@ export async function ortEngine({ runtime, info, optimise, executionProvider }: 
       };
     },
     liveTensors: () => undefined,
+    // The build for browsers writes its profile into a file system of its own.
+    ...(executionProvider === 'cpu' && { profile }),
   };
+
+  async function profile(
+    network: Network,
+    weights: Weights,
+    inputs: EngineInputs,
+    inferences: number,
+  ): Promise<readonly StepTimes[]> {
+    const folder = await mkdtemp(join(tmpdir(), 'fuseproof-profile-'));
+    try {
+      const session = await runtime.InferenceSession.create(writeOnnx(network, weights), {
+        ...options,
+        enableProfiling: true,
+        profileFilePrefix: join(folder, 'profile'),
+      });
+      for (let inference = 0; inference <= inferences; inference++) await run(runtime, session, network, inputs);
+      session.endProfiling();
+      await session.release();
+      const [file = ''] = await readdir(folder);
+      return parseProfile(await readFile(join(folder, file), 'utf8'));
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  }
+}
+
+/** An event of ONNX Runtime's profile, in Chrome's trace format; `dur` in microseconds. */
+interface TraceEvent {
+  readonly cat: string;
+  readonly name: string;
+  readonly dur: number;
+  readonly args: { readonly op_name?: string };
+}
+
+const KERNEL = '_kernel_time';
+
+/** The kernels' times, by node, in the order of their first execution; the first inference is left out. */
+export function parseProfile(text: string): readonly StepTimes[] {
+  const events: readonly TraceEvent[] = JSON.parse(text);
+  const steps = new Map<string, { op: string; milliseconds: number[] }>();
+  for (const { cat, name, dur, args } of events) {
+    if (cat !== 'Node' || !name.endsWith(KERNEL)) continue;
+    const node = name.slice(0, -KERNEL.length);
+    const step = steps.get(node) ?? { op: args.op_name ?? '', milliseconds: [] };
+    step.milliseconds.push(dur / 1000);
+    steps.set(node, step);
+  }
+  return [...steps].map(([name, { op, milliseconds }]) => ({ name, op, milliseconds: milliseconds.slice(1) }));
 }

@@ -121,6 +121,7 @@ export function tensorflowEngine(name: string, { tf, library, threads, usesGpu }
   return tfjsEngine({
     tf,
     backend: BACKEND,
+    isSynchronous: !usesGpu,
     info: {
       name,
       version: `tfjs ${tf.version_core}, TensorFlow ${library}`,

@@ -102,6 +102,7 @@ export const webgpu: EngineProvider = {
     return tfjsEngine({
       tf,
       backend: 'webgpu',
+      isSynchronous: false,
       info: {
         name: 'webgpu',
         version: `tfjs ${version}`,

@@ -15,7 +15,14 @@ import {
   toFloat32,
   type Weights,
 } from '../network/tensor.ts';
-import { type Engine, type EngineInfo, type EngineInputs, type LoadedNetwork, UnsupportedOp } from './engine.ts';
+import {
+  type Engine,
+  type EngineInfo,
+  type EngineInputs,
+  type LoadedNetwork,
+  type StepTimes,
+  UnsupportedOp,
+} from './engine.ts';
 import { NO_REWRITES, rewritesOf } from './tfjs-rewrites.ts';
 
 /** A tfjs-core instance. */
@@ -276,6 +283,8 @@ export interface TfjsBackend {
   readonly rules?: TfjsRules;
   /** Whether networks are rewritten before they run; true by default, for the bits are the same. */
   readonly rewrites?: boolean;
+  /** Whether a kernel has done its work when it returns, so that nodes can be timed one by one; true by default. */
+  readonly isSynchronous?: boolean;
 }
 
 let starting: Promise<unknown> = Promise.resolve();
@@ -309,6 +318,7 @@ export async function tfjsEngine({
   info,
   rules = tfjsRules,
   rewrites = true,
+  isSynchronous = true,
 }: TfjsBackend): Promise<Engine> {
   const instance = await startBackend(tf, backend);
   const isCurrent = (): boolean => tf.getBackend() === backend && tf.backend() === instance;
@@ -346,7 +356,40 @@ export async function tfjsEngine({
         throw error;
       }
     },
+    ...(isSynchronous && { profile }),
   };
+
+  async function profile(
+    network: Network,
+    weights: Weights,
+    inputs: EngineInputs,
+    inferences: number,
+  ): Promise<readonly StepTimes[]> {
+    makeCurrent();
+    const uploaded: TfjsTensor[] = [];
+    try {
+      const steps = prepare(network, weights, { tf, rules, rewrites, uploaded });
+      const times = steps.map((): number[] => []);
+      for (let inference = 0; inference <= inferences; inference++) {
+        let since = performance.now();
+        const output = tf.tidy(() =>
+          execute(tf, network, steps, inputs, (index) => {
+            const now = performance.now();
+            if (inference > 0) times[index]!.push(now - since);
+            since = now;
+          }),
+        );
+        output.dispose();
+      }
+      return steps.map(({ node, output }, index) => ({
+        name: node.name,
+        op: output === node.name ? node.op.kind : `${node.op.kind} + ${output}`,
+        milliseconds: times[index]!,
+      }));
+    } finally {
+      tf.dispose(uploaded);
+    }
+  }
 }
 
 interface Step {
@@ -412,9 +455,15 @@ function weightOf(node: Node, role: Role, weights: Weights, shapes: ReadonlyMap<
 }
 
 /** The network's output in its own order: [N, C, H, W] or [N, C]. */
-function execute(tf: Tfjs, network: Network, steps: readonly Step[], inputs: EngineInputs): TfjsTensor {
+function execute(
+  tf: Tfjs,
+  network: Network,
+  steps: readonly Step[],
+  inputs: EngineInputs,
+  onStep: (index: number) => void = () => {},
+): TfjsTensor {
   const values = new Map<string, TfjsTensor>();
-  for (const { node, output, compute, release } of steps) {
+  for (const [index, { node, output, compute, release }] of steps.entries()) {
     const operands = node.inputs.map((input) => values.get(input)!);
     values.set(
       output,
@@ -424,6 +473,7 @@ function execute(tf: Tfjs, network: Network, steps: readonly Step[], inputs: Eng
       values.get(name)?.dispose();
       values.delete(name);
     }
+    onStep(index);
   }
   const output = values.get(network.output)!;
   const ordered = output.rank < 3 ? output : tf.transpose(output, channelsFirst(output.rank));

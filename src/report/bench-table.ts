@@ -1,3 +1,4 @@
+import { profileFigures, profileLines } from './profile-table.ts';
 import {
   counted,
   grouped,
@@ -10,7 +11,8 @@ import {
   size,
   wrap,
 } from './text.ts';
-import type { Arm, Failure, NullControl, Report, Skipped, Speedup, VerificationRow } from './types.ts';
+import { perSecond, type ThroughputLine, throughputLines } from './throughput-table.ts';
+import type { Arm, Failure, NullControl, Profile, Report, Skipped, Speedup, VerificationRow } from './types.ts';
 
 const COLUMNS = [17, 8, 12, 11] as const;
 
@@ -35,35 +37,80 @@ function nullText({ estimate, strayed, noisy, sessions }: NullControl): string {
   return noisy ? `${off}, strayed in ${strayed} of ${counted(sessions.length, 'session')}` : off;
 }
 
-function timingLines(report: Report, row: Speedup): readonly string[] {
+function timingLines(report: Report, row: Speedup, said: Set<string>): readonly string[] {
   const times = [row.baseline, row.arm].map((arm) => {
     const side = measured(report, row, arm);
     return side === undefined ? '-' : milliseconds(side.latencyMs);
   });
   const control = report.nullControls.find((each) => isSameSetting(each, row));
-  const said = row.outcome === 'faster' || row.outcome === 'slower' ? [] : [row.outcome];
   const notes = [
     counted(row.sessions.length, 'session'),
     ...(control === undefined ? [] : [nullText(control)]),
-    ...said,
-    ...(row.note === '' ? [] : [row.note]),
-  ].join('; ');
+    ...(row.outcome === 'faster' || row.outcome === 'slower' ? [] : [row.outcome]),
+    ...row.note.split('; ').filter((note) => note !== ''),
+  ];
+  // What holds for the setting is said once, though it stands in each row of the report.
+  const fresh = notes.filter((note) => note === row.outcome || !said.has(keyOf(row, note)));
+  for (const note of notes) said.add(keyOf(row, note));
   const threads = `${row.threads}${row.batch === 1 ? '' : ` x${row.batch}`}`;
   return [
     line([row.engine, threads, ...times], `${row.estimate.toFixed(3)} (${interval(row)})`),
-    wrap(notes, '    ', '    '),
+    ...(fresh.length === 0 ? [] : [wrap(fresh.join('; '), '    ', '    ')]),
   ];
 }
 
+function keyOf({ engine, threads, batch }: Speedup, note: string): string {
+  return JSON.stringify([engine, threads, batch, note]);
+}
+
 /** The engines that timed one pair of arms. */
-function pairLines(report: Report, rows: readonly Speedup[], baseline: Arm): readonly string[] {
+function pairLines(report: Report, rows: readonly Speedup[], baseline: Arm, said: Set<string>): readonly string[] {
   const own = rows.filter((row) => row.baseline === baseline);
   const [first] = own;
   if (first === undefined) return [];
   const [a, b] = [TITLES[baseline], TITLES[first.arm]];
   return [
     line(['engine', 'threads', `${a} ms`, `${b} ms`], `${a} / ${b}`),
-    ...own.flatMap((row) => timingLines(report, row)),
+    ...own.flatMap((row) => timingLines(report, row, said)),
+  ];
+}
+
+function throughputText({ all: [first, ...rest] }: ThroughputLine): string {
+  if (first === undefined) return '';
+  const { arm, engine, threads, batch } = first;
+  const each = [first, ...rest].map(
+    ({ streams, latencyMs, imagesPerSecond }) =>
+      `${counted(streams, 'stream')} ${milliseconds(latencyMs)} ms, ${perSecond(imagesPerSecond)}/s`,
+  );
+  const batches = batch === 1 ? '' : `, batch ${batch}`;
+  const where = `${TITLES[arm]} on ${engine}, ${counted(threads, 'thread')}${batches}`;
+  return wrap(`${where}: ${each.join('; ')}`, '  throughput: ', '    ');
+}
+
+/** Widths of a profile's columns: milliseconds, share, GFLOP/s, share of the peak. */
+const FIGURES = [8, 8, 9, 7] as const;
+const NAME = 32;
+const OP = 12;
+/** Nodes that the terminal lists one by one. */
+const LISTED = 10;
+
+function shortened(text: string, width: number): string {
+  return text.length <= width ? text.padEnd(width) : `…${text.slice(text.length - width + 1)}`;
+}
+
+function profileBlock(profile: Profile): readonly string[] {
+  const { engine, arm, threads, totalMs, inferences, peakGflops } = profile;
+  const peak = peakGflops === null ? '' : `; peak ${peakGflops.toFixed(0)} GFLOP/s`;
+  const row = (name: string, op: string, figures: readonly string[]) =>
+    `  ${shortened(name, NAME)}  ${shortened(op, OP)}${figures.map((text, i) => text.padStart(FIGURES[i] ?? 0)).join('')}`;
+  return [
+    wrap(
+      `${TITLES[arm]} on ${engine}, ${counted(threads, 'thread')}: ${milliseconds(totalMs)} ms, median of ${inferences} inferences${peak}`,
+      '  profile: ',
+      '    ',
+    ),
+    row('node', 'op', ['ms', 'share', 'GFLOP/s', 'peak']),
+    ...profileLines(profile, LISTED).map((each) => row(each.name, each.op, profileFigures(each))),
   ];
 }
 
@@ -88,12 +135,15 @@ function modelBlock(report: Report, model: string): string {
   const [timed] = here(report.measurements);
   const title = timed === undefined ? model : `${model} at ${size(timed.resolution)}, batch ${timed.batch}`;
   const speedups = here(report.speedups);
+  const said = new Set<string>();
   return [
     title,
     ...(speedups.length === 0 ? ['  not timed'] : []),
     ...(['reference', 'reference-raw', 'deploy-official'] as const).flatMap((baseline) =>
-      pairLines(report, speedups, baseline),
+      pairLines(report, speedups, baseline, said),
     ),
+    ...throughputLines({ throughput: here(report.throughput) }).map(throughputText),
+    ...here(report.profiles).flatMap(profileBlock),
     ...here(report.verification).map(verificationLine),
     '',
   ].join('\n');

@@ -1,5 +1,17 @@
-import { grouped, HONEST_NOTE, interval, isSameSetting, measured, milliseconds, modelsOf, size } from './text.ts';
-import type { AuditRow, Report, Speedup, TierRow } from './types.ts';
+import { profileFigures, profileLines } from './profile-table.ts';
+import {
+  counted,
+  grouped,
+  HONEST_NOTE,
+  interval,
+  isSameSetting,
+  measured,
+  milliseconds,
+  modelsOf,
+  size,
+} from './text.ts';
+import { throughputCells } from './throughput-table.ts';
+import type { AuditRow, Profile, Report, Speedup, TierRow } from './types.ts';
 
 /** A cell's text cannot end its cell. */
 function escapeCell(text: string): string {
@@ -94,6 +106,38 @@ function latencySection(report: Report): string {
     HONEST_NOTE,
     '',
     `Method: ${report.speedups[0]?.method}. The logits of every timed sample were compared, bit for bit, with those that were verified.`,
+  ].join('\n');
+}
+
+/** The table of the boards' model zoos: latency alone, and images per second with several streams. */
+function throughputSection(report: Report): string {
+  const lines = throughputCells(report);
+  const columns = (lines[0] ?? []).map(([title, align]) => [title, align] as const);
+  const rows = lines.map((line) => line.map(([, , cell]) => cell));
+  return `Median milliseconds of one inference / images per second, by the number of streams: processes that infer one after another at the same time.\n\n${table(columns, rows)}`;
+}
+
+function profileText(profile: Profile): string {
+  const { model, engine, arm, threads, batch, totalMs, inferences, peakGflops } = profile;
+  const peak =
+    peakGflops === null
+      ? ''
+      : ` Peak: ${peakGflops.toFixed(0)} GFLOP/s, a large matrix product on ONNX Runtime with as many threads.`;
+  const rows = profileLines(profile).map((line) => [line.name, line.op, ...profileFigures(line)]);
+  return [
+    `**${model}, ${arm} on ${engine}**, ${counted(threads, 'thread')}, batch ${batch}: ${milliseconds(totalMs)} ms, each step the median of ${inferences} inferences.${peak}`,
+    '',
+    table(
+      [
+        ['node', 'left'],
+        ['op', 'left'],
+        ['ms', 'right'],
+        ['share', 'right'],
+        ['GFLOP/s', 'right'],
+        ['of peak', 'right'],
+      ],
+      rows,
+    ),
   ].join('\n');
 }
 
@@ -198,6 +242,10 @@ export function benchMarkdown(report: Report): string {
     `${headline(report)}\n`,
     ...(failures.length === 0 ? [] : [section('What went wrong', failures.join('\n'))]),
     section('Latency', latencySection(report)),
+    ...(report.throughput.length === 0 ? [] : [section('Throughput', throughputSection(report))]),
+    ...(report.profiles.length === 0
+      ? []
+      : [section('Where the time goes', report.profiles.map(profileText).join('\n\n'))]),
     ...(skipped.length === 0 ? [] : [section('Not timed', skipped.join('\n'))]),
     section('Counts', auditSection(report)),
     section('Verification', verificationSection(report)),

@@ -260,6 +260,64 @@ not timed: repvit_m0_9 on cpu: 5 sessions would take 66 s or more, over the
   });
 });
 
+/** The report with throughput and a profile. */
+function withExtras(): Report {
+  const place = { ...setting, engine: 'onnxruntime', arm: 'deploy' } as const;
+  const streams = (count: number, latencyMs: number, imagesPerSecond: number): Report['throughput'][number] => ({
+    ...place,
+    streams: count,
+    seconds: 1.5,
+    inferences: 100,
+    imagesPerSecond,
+    latencyMs,
+    p95Ms: latencyMs,
+    checkedOutputs: count,
+  });
+  const node = (name: string, op: string, milliseconds: number, macs: number | null) => {
+    const gflops = macs === null ? null : (2 * macs) / (milliseconds * 1e6);
+    const peakShare = gflops === null ? null : gflops / 100;
+    return { name, op, milliseconds, share: milliseconds / 20, macs, gflops, peakShare };
+  };
+  const small = Array.from({ length: 16 }, (_, index) =>
+    node(`small.${index}`, index % 2 ? 'Conv' : 'Add', 0.25, index % 2 ? 5e6 : null),
+  );
+  const large = node('stages.2.blocks.13.channel_mixer.conv1.with.a.long.name', 'Conv', 16, 4e8);
+  return {
+    ...sample(),
+    throughput: [streams(1, 10.7, 93.46), streams(2, 12.5, 160)],
+    networks: [{ model: 'repvit_m0_9', resolution: 224, classes: 1000, weightsSha256: '0'.repeat(64) }],
+    profiles: [{ ...place, inferences: 20, totalMs: 20, peakGflops: 100, nodes: [...small, large] }],
+  };
+}
+
+describe('throughput and profile', () => {
+  test('are shown in the terminal within 80 columns', async () => {
+    const lines = benchTable(withExtras()).split('\n');
+    expect(lines).toContain('  throughput: deploy on onnxruntime, 1 thread: 1 stream 10.7 ms, 93.5/s; 2');
+    expect(lines).toContain('  profile: deploy on onnxruntime, 1 thread: 20.0 ms, median of 20 inferences;');
+    expect(lines).toContain('  …el_mixer.conv1.with.a.long.name  Conv            16.0  80.0 %     50.0   50 %');
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80);
+  });
+
+  test("have the boards' table in Markdown: alone, with several streams, and the most", async () => {
+    const { rows } = audit([await resolveModel('repvit_m0_9')]);
+    const report = { ...withExtras(), audit: rows.map((row) => ({ ...row, published: [...row.published] })) };
+    const lines = benchMarkdown(await validateReport(report)).split('\n');
+    expect(lines).toContain(
+      '| model | form | engine | size | classes | parameters (M) | batch | threads | 1 stream | 2 streams | most images/s |',
+    );
+    expect(lines).toContain(
+      '| repvit_m0_9 | deploy | onnxruntime | 224x224 | 1,000 | 5.1 | 1 | 1 | 10.7 / 93.5 | 12.5 / 160 | 160 |',
+    );
+    expect(lines).toContain(
+      '| stages.2.blocks.13.channel_mixer.conv1.with.a.long.name | Conv | 16.0 | 80.0 % | 50.0 | 50 % |',
+    );
+    // What is not listed is put together by what it computes.
+    expect(lines).toContain('| 1 more | Conv | 0.250 | 1.3 % | 40.0 | 40 % |');
+    expect(lines).toContain('| 1 more | Add | 0.250 | 1.3 % |  |  |');
+  });
+});
+
 describe('benchMarkdown', () => {
   const lines = (report: Report) => benchMarkdown(report).split('\n');
 

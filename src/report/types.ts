@@ -407,15 +407,15 @@ export interface Throughput {
    */
   streams: number;
   /**
-   * Length of the window that inferences were counted in.
+   * Time of the stream that inferred longest; each ends the inference that it has begun.
    */
   seconds: number;
   /**
-   * Inferences that ended in the window, of all streams together.
+   * Of all streams together.
    */
   inferences: number;
   /**
-   * Inferences times batch over the window.
+   * Sum over the streams of batch times inferences over its own time.
    */
   imagesPerSecond: number;
   /**
