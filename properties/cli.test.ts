@@ -7,8 +7,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FLOAT64_AGREEMENT } from '../golden/goldens.ts';
 import { deployForms, fuseTo } from '../src/fused/forms.ts';
 import { fuseAndRound } from '../src/fused/fuse.ts';
-import type { Tensor } from '../src/network/tensor.ts';
+import { type Tensor, toFloat64 } from '../src/network/tensor.ts';
 import { buildNetwork, loadConfig } from '../src/reference/config.ts';
+import { readCheckpoint } from '../src/weights/checkpoint.ts';
 import { encodeSafetensors, readSafetensors } from '../src/weights/safetensors.ts';
 
 const PROJECT = resolve(import.meta.dirname, '..');
@@ -163,6 +164,26 @@ describe('results', () => {
     expect(verifications).toMatchObject([{ form, verdict: 'pass', files: { weights: { path: checkpoint(trained) } } }]);
     expect(verifications[0].tiers.every(({ compared }: { compared: number }) => compared > 0)).toBe(true);
     expect(stderr).toContain(`${trained}: recognised as ${trained.replace('.pth', '')} (`);
+    expect(status).toBe(0);
+  });
+
+  test('what the files were found to be stands in the report', async () => {
+    const fused = new Map(
+      [...(await readCheckpoint(checkpoint('timm_fused.pth'))).weights].map(([key, tensor]) => [
+        key,
+        toFloat64(tensor),
+      ]),
+    );
+    const { stdout, status } = run(
+      ...['verify', '--weights', checkpoint('bfloat16.pt'), '--tier', 'structure'],
+      ...['--deploy', file('fused64.safetensors', encodeSafetensors(fused))],
+    );
+    const report = stdout.replaceAll(/\s+/g, ' ');
+    expect(report).toContain('bfloat16.pt: PyTorch, timm keys, bfloat16; bfloat16 widened to float32, exactly');
+    expect(report).toContain(
+      'fused64.safetensors: safetensors, timm keys, float64; float64 compared as rounded to float32',
+    );
+    expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
     expect(status).toBe(0);
   });
 

@@ -44,7 +44,7 @@ async function runRun(options: Options): Promise<void> {
     );
   }
   const subject = await loadSubject(model, options);
-  if (subject.source !== undefined) note(sourceLine(subject.source));
+  if (subject.source !== undefined) note(sourceLine(subject.source, 'weights'));
   const logits = await computeLogits(subject, options);
   if (options.output !== undefined) await writeLogits(logits, options.output);
   const { name } = subject.model;

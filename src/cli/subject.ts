@@ -108,13 +108,20 @@ async function loadTrained(model: Model, reference: Network, path: string, state
   return { weights: checkpoint.weights, source: sourceOf(checkpoint) };
 }
 
-/** A line that says what a file of weights was found to be. */
-export function sourceLine({ path, format, entry, otherEntries, scheme, types }: WeightsFile): string {
+/** A sentence that says what a file of weights was found to be; of deploy weights also how they are compared. */
+export function sourceLine(
+  { path, format, entry, otherEntries, scheme, types }: WeightsFile,
+  use: 'weights' | 'deploy',
+): string {
   const parts = [`${format}, ${scheme} keys, ${types.join(' and ')}`];
   if (entry !== '') parts.push(`state dict ${entry}`);
-  if (otherEntries.length > 0) parts.push(`not read: ${otherEntries.join(', ')} (--state-dict)`);
-  const widened = types.filter((type) => FLOAT_BYTES[type] < 4);
-  if (widened.length > 0) parts.push(`${widened.join(' and ')} widened to float32, exactly`);
+  if (otherEntries.length > 0) {
+    parts.push(`not read: ${otherEntries.join(', ')}${use === 'weights' ? ' (--state-dict)' : ''}`);
+  }
+  const halves = types.filter((type) => FLOAT_BYTES[type] < 4).join(' and ');
+  if (halves !== '') parts.push(`${halves} widened to float32, exactly`);
+  if (use === 'deploy' && halves !== '') parts.push('coarser than what a fusion is rounded to, float32');
+  if (use === 'deploy' && types.includes('float64')) parts.push('float64 compared as rounded to float32');
   return `${basename(path)}: ${parts.join('; ')}`;
 }
 

@@ -78,7 +78,6 @@ export function jobRunner(): RunJob {
     const stored =
       deploy === undefined ? undefined : await subjects.loadDeployWeights(last.subject, fusion, form.name, deploy);
     const files = { ...(source && { weights: source }), ...(stored && { deploy: stored.source }) };
-    for (const file of Object.values(files)) tell.note(subjects.sourceLine(file));
     const { logits: _, ...verification } = await verify({
       fusion,
       form: name,

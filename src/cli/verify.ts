@@ -175,8 +175,15 @@ async function chosenEngines(
 }
 
 async function printReport(report: ModelReport, options: Options): Promise<void> {
-  const { verificationTable } = await import('../report/verification-table.ts');
-  print(verificationTable(report, (finding) => replay(report, finding, options)));
+  const [{ verificationTable }, { sourceLine }] = await Promise.all([
+    import('../report/verification-table.ts'),
+    import('./subject.ts'),
+  ]);
+  const sources = (['weights', 'deploy'] as const).flatMap((use) => {
+    const file = report.files[use];
+    return file === undefined ? [] : [sourceLine(file, use)];
+  });
+  print(verificationTable(report, (finding) => replay(report, finding, options), sources));
   if (options.explain) {
     const { explanation } = await import('../report/explanation.ts');
     print(`\n${explanation(report)}\n`);

@@ -82,12 +82,20 @@ function roundedLines(findings: readonly Finding[], others: number): string[] {
   ];
 }
 
-/** A verification as text for a terminal of 80 columns; only names and commands may be longer. */
-export function verificationTable(report: Report, replay: (finding: Finding) => string): string {
+/**
+ * A verification as text for a terminal of 80 columns; only names and commands may be longer.
+ * @param sources what the weights are from, a sentence for each file
+ */
+export function verificationTable(
+  report: Report,
+  replay: (finding: Finding) => string,
+  sources: readonly string[] = [],
+): string {
   const { model, form, verdict, tiers, network, failures, problems, seconds, peakMemoryBytes } = report;
   const memory = `${(peakMemoryBytes / 2 ** 30).toFixed(1)} GiB at most so far`;
   const lines = [
     `${model}, ${form}: ${verdict}, in ${seconds.toFixed(1)} s, ${memory}`,
+    ...sources.map((source) => wrap(source, '  ', '    ')),
     `  ${'tier'.padEnd(36)}${'verdict'.padEnd(14)}${'compared'.padStart(12)}${'worst error'.padStart(16)}`,
   ];
   lines.push(...tiers.map((tier) => tierLine(tier).trimEnd()));
