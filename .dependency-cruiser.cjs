@@ -20,7 +20,7 @@ module.exports = {
     only('interpreters', ['network', 'artefacts/onnx-messages']),
     only('fused', ['network']),
     only('engines', ['network', 'artefacts']),
-    only('artefacts', ['network', 'fused']),
+    only('artefacts', ['network', 'fused', 'weights']),
     only('verify/(?!faults/)', ['network', 'interpreters', 'engines/engine', 'fused', 'weights', 'verify'], 'verify'),
     // Faults are planted in networks, so they know some.
     only(

@@ -2,7 +2,7 @@
 const edition = 'proto2';
 
 /**
- * The messages of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) that fuseproof writes, as a
+ * The messages of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) that fuseproof writes or reads, as a
  * protobufjs JSON descriptor: only the fields in use, under their names and numbers of the specification.
  */
 export const onnxMessages = {
@@ -41,6 +41,7 @@ export const onnxMessages = {
         name: { type: 'string', id: 3 },
         op_type: { type: 'string', id: 4 },
         attribute: { rule: 'repeated', type: 'AttributeProto', id: 5 },
+        domain: { type: 'string', id: 7 },
       },
     },
     AttributeProto: {
@@ -50,6 +51,8 @@ export const onnxMessages = {
         f: { type: 'float', id: 2 },
         i: { type: 'int64', id: 3 },
         s: { type: 'bytes', id: 4 },
+        t: { type: 'TensorProto', id: 5 },
+        floats: { rule: 'repeated', type: 'float', id: 7 },
         ints: { rule: 'repeated', type: 'int64', id: 8 },
         type: { type: 'int32', id: 20 },
       },
@@ -59,8 +62,21 @@ export const onnxMessages = {
       fields: {
         dims: { rule: 'repeated', type: 'int64', id: 1 },
         data_type: { type: 'int32', id: 2 },
+        float_data: { rule: 'repeated', type: 'float', id: 4, options: { packed: true } },
+        int32_data: { rule: 'repeated', type: 'int32', id: 5, options: { packed: true } },
+        int64_data: { rule: 'repeated', type: 'int64', id: 7, options: { packed: true } },
         name: { type: 'string', id: 8 },
         raw_data: { type: 'bytes', id: 9 },
+        double_data: { rule: 'repeated', type: 'double', id: 10, options: { packed: true } },
+        external_data: { rule: 'repeated', type: 'StringStringEntryProto', id: 13 },
+        data_location: { type: 'int32', id: 14 },
+      },
+    },
+    StringStringEntryProto: {
+      edition,
+      fields: {
+        key: { type: 'string', id: 1 },
+        value: { type: 'string', id: 2 },
       },
     },
     ValueInfoProto: {
@@ -90,7 +106,7 @@ export const onnxMessages = {
 };
 
 /** TensorProto.DataType. */
-export const elementType = { float: 1, int64: 7, double: 11 } as const;
+export const elementType = { float: 1, int32: 6, int64: 7, float16: 10, double: 11, bfloat16: 16 } as const;
 
 /** AttributeProto.AttributeType. */
 export const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;

@@ -158,7 +158,8 @@ export async function loadDeployWeights(
   return { weights: roundWeights(weights), source: sourceOf(checkpoint) };
 }
 
-async function readInput(path: string): Promise<Tensor> {
+/** The tensor `input` of a safetensors file. @throws InputError where it has none, or one of another rank */
+export async function readInput(path: string): Promise<Tensor> {
   const tensor = (await readSafetensors(path)).get('input');
   if (tensor === undefined) throw new InputError(`${path}: has no tensor named input; it needs one, [N, C, H, W]`);
   if (tensor.shape.length !== 4) {

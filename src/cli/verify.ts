@@ -11,10 +11,11 @@ const EXAMPLES = `
 Examples:
   fuseproof verify --model repvit_m0_9
   fuseproof verify --model all --engine onnxruntime,wasm
-  fuseproof verify --weights trained.pth --deploy fused.pth
+  fuseproof verify --reference trained.pth --deploy fused.onnx
   fuseproof verify -m my.json --weights w.safetensors --deploy fused.safetensors`;
 
 interface Options extends VerifyOptions {
+  readonly reference?: string;
   readonly model?: string[];
   readonly engine?: string[];
   readonly form?: string;
@@ -24,6 +25,10 @@ interface Options extends VerifyOptions {
 }
 
 async function runVerify(options: Options): Promise<void> {
+  if (options.reference !== undefined) {
+    await verifyTwoFiles({ ...options, reference: options.reference });
+    return;
+  }
   const models = await chosenModels(options);
   const single = (['weights', 'input', 'deploy', 'region'] as const).find((name) => options[name] !== undefined);
   if (models.length > 1 && single !== undefined) {
@@ -45,6 +50,27 @@ async function runVerify(options: Options): Promise<void> {
     const passed = reports.filter(({ verdict }) => verdict === 'pass').length;
     print(`${passed} of ${reports.length} deploy forms pass, in ${seconds.toFixed(1)} s`);
   }
+}
+
+/** Whoever fused them: one file against the other. */
+async function verifyTwoFiles(options: Options & { readonly reference: string }): Promise<void> {
+  const { deploy, model, weights, form, reference } = options;
+  if (deploy === undefined) {
+    throw new InputError(
+      `--reference ${reference}: give the fused file, too, with --deploy; one is held against the other`,
+    );
+  }
+  if (weights !== undefined)
+    throw new InputError('--weights and --reference both name the trained file; give one of them');
+  if (form !== undefined)
+    throw new InputError('--form with --reference: the deploy file says which form it is; leave it out');
+  if (model !== undefined && model.length !== 1) {
+    throw new InputError(`--reference fits one network, but ${model.length} are named; name one with --model`);
+  }
+  const tiers = options.tier === undefined ? undefined : await chosenTiers(options.tier);
+  const { runVerifyFiles } = await import('./verify-files.ts');
+  const { model: _, ...rest } = options;
+  await runVerifyFiles({ ...rest, deploy, ...(model?.[0] !== undefined && { model: model[0] }) }, tiers);
 }
 
 /** The networks asked for by name, or the one that the weights are of. */
@@ -236,6 +262,10 @@ export function verifyCommand(): Command {
     .option('--batch <n>', 'images (default: 1)', parseBatch)
     .option('--size <n>', 'height and width of the input in pixels, or HxW (default: as published)', parseSize)
     .option('--seed <n>', 'of the generated weights and input (default: 1)', parseSeed)
+    .option(
+      '--reference <file>',
+      `the trained network: ${CHECKPOINT}, or ONNX; held against --deploy, whoever fused that`,
+    )
     .option('--weights <file>', `trained ${CHECKPOINT}; default: generated from the seed`)
     .option('--state-dict <name>', 'which one of --weights, where it holds several: model_ema, say')
     .option('--deploy <file>', 'fused checkpoint, of any of these formats: are its weights what the fuser makes?')

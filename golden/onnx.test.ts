@@ -1,0 +1,168 @@
+/** Networks as PyTorch's exporters and other people's fusions wrote them, held against the checkpoint (oracle/make_onnx.py). */
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseOnnxFile } from '../src/artefacts/onnx-file.ts';
+import { networkOfOnnx } from '../src/artefacts/onnx-network.ts';
+import { verifyFiles } from '../src/certify/verify-files.ts';
+import { InputError } from '../src/network/errors.ts';
+import type { Tier } from '../src/verify/verify.ts';
+import { pathOf } from './goldens.ts';
+
+const FOLDER = pathOf('onnx');
+const at = (name: string) => join(FOLDER, name);
+const files = (await readdir(FOLDER)).filter((name) => name.endsWith('.onnx'));
+/** Without engines: what they compute of a network has tests of its own. */
+const tiers: readonly Tier[] = ['structure', 'basis', 'algebra'];
+const size = { height: 32, width: 32 };
+
+function against(reference: string, deploy: string) {
+  return verifyFiles({ reference, deploy, engines: [], tiers, size });
+}
+
+let place = '';
+beforeAll(async () => {
+  place = await mkdtemp(join(tmpdir(), 'fuseproof onnx '));
+});
+afterAll(() => rm(place, { recursive: true }));
+
+describe('exports of PyTorch, from opset 11 to 21, legacy and dynamo, fixed and open batch, with external data', () => {
+  const fused = files.filter((name) => name.includes('.fused.') && !name.startsWith('kernel5'));
+  test.each(fused)('%s: is the fused network, each weight as a fusion in float32 makes it', async (name) => {
+    const [network] = name.split('.');
+    const found = await against(at(`${network}.safetensors`), at(name));
+    expect(found).toMatchObject({
+      verdict: 'pass',
+      form: network === 'repmlpnet' ? 'deploy-official, as exported' : 'deploy',
+    });
+    expect(found.layers.length).toBeGreaterThan(15);
+    expect(found.layers.filter(({ ulps }) => ulps > 200)).toEqual([]);
+  });
+
+  const train = files.filter((name) => name.includes('.train.'));
+  test.each(train)('%s: has the right weights, and is not fused', async (name) => {
+    const [network] = name.split('.');
+    const found = await against(at(`${network}.safetensors`), at(name));
+    const verdicts = Object.fromEntries(found.tiers.map(({ tier, verdict }) => [tier, verdict]));
+    expect(verdicts).toEqual({ canaries: 'pass', structure: 'fail', basis: 'pass', algebra: 'pass' });
+    expect(found.problems[0]).toMatch(/still sums parallel affine branches/);
+  });
+
+  test('both kinds are there', () => expect([fused.length, train.length]).toEqual([21, 21]));
+
+  test('an export as the reference: fused here, and held against the other exporter', async () => {
+    const found = await against(at('repvit.train.dynamo18.onnx'), at('repvit.fused.legacy13.onnx'));
+    // The exporter's own rounding of the batch norms that it folded stands between the two: single units, no more.
+    expect(Math.max(...found.failures.map(({ comparison }) => comparison.worstRatio))).toBeLessThan(100);
+    expect(found.found).toContainEqual(expect.stringMatching(/what the exporter of the reference folded/));
+    expect(found.tiers.find(({ tier }) => tier === 'structure')?.verdict).toBe('pass');
+  });
+});
+
+describe('wrong fusions are found', () => {
+  test.each(['kernel5.fused.safetensors', 'kernel5.fused.onnx'])(
+    "%s: timm's padding by one, whatever the kernel's size",
+    async (name) => {
+      const { verdict, layers } = await against(at('kernel5.safetensors'), at(name));
+      expect(verdict).toBe('fail');
+      const wrong = layers.filter((layer) => layer.verdict === 'fail').map(({ node }) => node);
+      expect(wrong).toHaveLength(4);
+      for (const node of wrong) expect(node).toMatch(/token_mixer$/);
+    },
+  );
+
+  test('one weight of an ONNX file off by 2^-10: its layer is named', async () => {
+    const bytes = await readFile(at('repvit.fused.legacy20.onnx'));
+    const { constants } = await parseOnnxFile(bytes, at('repvit.fused.legacy20.onnx'));
+    const { data } = constants.get('stages.1.blocks.0.token_mixer.weight')!;
+    const stored = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+    const where = bytes.indexOf(stored) + 4 * 50;
+    bytes.writeFloatLE(bytes.readFloatLE(where) * (1 + 2 ** -10), where);
+    const path = join(place, 'altered.onnx');
+    await writeFile(path, bytes);
+    const { verdict, layers, failures } = await against(at('repvit.safetensors'), path);
+    expect(verdict).toBe('fail');
+    expect(layers.filter((layer) => layer.verdict === 'fail').map(({ node }) => node)).toEqual([
+      'stages.1.blocks.0.token_mixer',
+    ]);
+    expect(failures[0]?.comparison.worst[0]?.index).toBe(50);
+  });
+
+  test.each<[what: string, from: string, to: string, says: RegExp]>([
+    ['another activation', 'Sigmoid', 'Softmax', /\(Softmax\): is an op that no network here has/],
+    ['an approximate GELU', 'none', 'tanh', /approximates GELU by tanh/],
+    ['a ReLU for a sigmoid', 'Sigmoid', 'Relu\0\0\0', /op that no network here has/],
+  ])('%s: the nodes are named', async (what, from, to, says) => {
+    const source = 'repvit.fused.legacy20.onnx';
+    const text = (await readFile(at(source))).toString('latin1').replaceAll(from, to);
+    const path = join(place, `${what}.onnx`);
+    await writeFile(path, Buffer.from(text, 'latin1'));
+    const error = await against(at('repvit.safetensors'), path).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as Error).message).toMatch(says);
+  });
+
+  test('another network: what stands where is said', async () => {
+    const error = await against(at('repvit.safetensors'), at('repmlpnet.fused.legacy20.onnx')).catch((e: unknown) => e);
+    expect((error as Error).message).toMatch(
+      /it is no form of repvit; nearest to it is .*\n.* stands where .* is needed/,
+    );
+    expect(error).toBeInstanceOf(InputError);
+  });
+});
+
+describe("external data is read from the file's own folder alone", () => {
+  const source = 'repvit.fused.dynamo20.onnx';
+  const data = `${source}.data`;
+
+  async function placed(name: string): Promise<string> {
+    const folder = join(place, name);
+    await mkdir(folder);
+    await cp(at(source), join(folder, source));
+    return folder;
+  }
+
+  async function refusal(folder: string): Promise<string> {
+    const error = await against(at('repvit.safetensors'), join(folder, source)).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(InputError);
+    return (error as Error).message;
+  }
+
+  test('missing', async () => {
+    expect(await refusal(await placed('missing'))).toMatch(/external data .*no such file/);
+  });
+
+  test('cut', async () => {
+    const folder = await placed('cut');
+    const bytes = await readFile(at(data));
+    await writeFile(join(folder, data), bytes.subarray(0, bytes.length - 8));
+    expect(await refusal(folder)).toMatch(/external data to byte \d+, but .* has \d+/);
+  });
+
+  test('a link out of the folder', async () => {
+    const folder = await placed('linked');
+    await symlink(at(data), join(folder, data));
+    expect(await refusal(folder)).toMatch(/lies outside of the file's folder/);
+  });
+
+  test('a path out of the folder', async () => {
+    const folder = await placed('above');
+    await cp(at(data), join(place, data));
+    const bytes = (await readFile(at(source))).toString('latin1');
+    const climbing = `../${data}`.slice(0, data.length);
+    await writeFile(join(folder, source), Buffer.from(bytes.replaceAll(data, climbing), 'latin1'));
+    expect(await refusal(folder)).toMatch(/lies outside of the file's folder/);
+  });
+});
+
+test('a graph is read back as the network that wrote it', async () => {
+  const path = at('repvit.fused.legacy17_dynamic.onnx');
+  const { network, weights } = networkOfOnnx(await parseOnnxFile(await readFile(path), path), 'x', {
+    ...size,
+    batch: 2,
+  });
+  expect(network.nodes[0]?.shape).toEqual([2, 3, 32, 32]);
+  expect(network.nodes.find(({ name }) => name === network.output)?.shape).toEqual([2, 5]);
+  expect(weights.get('stem.conv1.weight')?.shape).toEqual([4, 3, 3, 3]);
+});

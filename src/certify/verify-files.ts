@@ -1,0 +1,280 @@
+import { basename } from 'node:path';
+import { looksLikeOnnx, parseOnnxFile } from '../artefacts/onnx-file.ts';
+import { networkOfOnnx, type OnnxNetwork } from '../artefacts/onnx-network.ts';
+import type { Engine } from '../engines/engine.ts';
+import { deployForms, fuseTo } from '../fused/forms.ts';
+import { type Fusion, fuse, type Keeps, roundWeights } from '../fused/fuse.ts';
+import type { Rule } from '../fused/rule.ts';
+import { convBatchNorm } from '../fused/rules/conv-batch-norm.ts';
+import { localityInjection } from '../fused/rules/locality-injection.ts';
+import { setLinearBatchNorm } from '../fused/rules/set-linear-batch-norm.ts';
+import { InputError } from '../network/errors.ts';
+import type { Network } from '../network/ops.ts';
+import { type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
+import { buildMiniature, buildNetwork, type Model } from '../reference/config.ts';
+import type { InputSize } from '../reference/size.ts';
+import { type Finding, TIERS, type Tier, type Verification, verify } from '../verify/verify.ts';
+import { checkWeights } from '../weights/check.ts';
+import { randomInput } from '../weights/random.ts';
+import { readWholeFile } from '../weights/read-file.ts';
+import { align, alignedWeights } from './align.ts';
+import { readDeployCheckpoint, readTrainCheckpoint } from './checkpoint.ts';
+
+/** Two files that are held against each other. */
+export interface VerifyFilesRequest {
+  /** The network as trained: a checkpoint, or an ONNX file. */
+  readonly reference: string;
+  /** The network as fused, by whomever. */
+  readonly deploy: string;
+  /** A published name or a config file, where the reference's keys and shapes alone do not say. */
+  readonly model?: string;
+  /** The state dict to read where the reference holds several. */
+  readonly entry?: string;
+  /** Of the input; by default what an ONNX file says, or one image at the network's own resolution. */
+  readonly size?: Partial<InputSize>;
+  /** Instead of a generated input, [N, C, H, W]. */
+  readonly input?: Tensor;
+  readonly engines: readonly Engine[];
+  /** By default all but `weights`: whoever fused the deploy file need not have rounded as we do. */
+  readonly tiers?: readonly Tier[];
+  readonly seed?: number;
+  /** Only the region that this deploy node replaces. */
+  readonly only?: string;
+  readonly onProgress?: (done: number, total: number, what: string) => void;
+}
+
+/** What was found of the weights of one deploy node. */
+export interface Layer {
+  readonly node: string;
+  /** The deploy file's own name of it, where that is another. */
+  readonly given?: string;
+  readonly verdict: Finding['comparison']['verdict'];
+  /** Largest distance from the exact value, in units in the last place of float32. */
+  readonly ulps: number;
+  /** Entries that are the exact value, correctly rounded, and those that are not. */
+  readonly correctly: number;
+  readonly otherwise: number;
+}
+
+export interface FilesVerification extends Verification {
+  /** Node by node, in topological order. */
+  readonly layers: readonly Layer[];
+  /** What the two files were found to be, in a sentence each. */
+  readonly found: readonly string[];
+  /** Of the input, [N, C, H, W]. */
+  readonly input: readonly number[];
+  readonly seed: number;
+}
+
+const NEEDED = 'a checkpoint (.pth, .pt, .safetensors or its .index.json) or an ONNX file';
+
+/** What the reference is verified against by default. */
+export const DEFAULT_TIERS: readonly Tier[] = TIERS.filter((tier) => tier !== 'weights');
+
+/** A form that a file may hold: how the reference becomes it. */
+interface Candidate {
+  readonly name: string;
+  readonly fusion: (reference: Network) => Fusion;
+}
+
+/** Batch norms that an exporter folds into the convolutions before them; it leaves the others. */
+const EXPORTED: Keeps = () => true;
+
+function exported(name: string, rules: readonly Rule[]): Candidate {
+  return { name, fusion: (reference) => fuse(reference, rules, EXPORTED) };
+}
+
+/** Forms in which PyTorch's exporters may have written a network, the most fused first. */
+function candidates(reference: Network): readonly Candidate[] {
+  const forms = [...deployForms(reference)].reverse();
+  return [
+    ...forms.map((form): Candidate => ({ name: form.name, fusion: (network) => fuseTo(form, network) })),
+    ...(forms.length > 1
+      ? [exported('deploy-official, as exported', [setLinearBatchNorm, localityInjection, convBatchNorm])]
+      : []),
+    exported('train, as exported', [convBatchNorm]),
+    exported('train', []),
+  ];
+}
+
+async function readOnnx(
+  path: string,
+  size: Partial<InputSize>,
+): Promise<(OnnxNetwork & { readonly about: string }) | undefined> {
+  const bytes = await readWholeFile(path, NEEDED);
+  if (!looksLikeOnnx(bytes)) return undefined;
+  const file = await parseOnnxFile(bytes, path);
+  const about = `${basename(path)}: ONNX by ${file.producer || 'nobody named'}, opset ${file.opset}, ${file.nodes.length} nodes`;
+  return { ...networkOfOnnx(file, basename(path), size), about };
+}
+
+function inputShape({ nodes }: Network): readonly number[] {
+  return nodes[0]!.shape;
+}
+
+/**
+ * Holds two files against each other, whoever fused: structure, weights layer by layer, then engines and the whole.
+ * @throws InputError where a file cannot be read, or the two do not fit each other: then naming the nodes
+ */
+export async function verifyFiles(request: VerifyFilesRequest): Promise<FilesVerification> {
+  const { deploy: deployPath, engines, seed = 1, onProgress, only } = request;
+  const given = request.input?.shape;
+  const size = {
+    ...request.size,
+    ...(given !== undefined && { batch: given[0]!, height: given[2]!, width: given[3]! }),
+  };
+  const trained = await readReference(request, size, deployPath);
+  const { reference, weights } = trained;
+  const deploy = await readDeploy(deployPath, trained, size);
+  const found = [trained.about, deploy.about];
+
+  const input = toFloat32(request.input ?? randomInput(inputShape(reference), seed));
+  const findings: Finding[] = [];
+  const isKnown = trained.model !== undefined;
+  const wanted = request.tiers ?? DEFAULT_TIERS;
+  // The exact tier needs a small network of the same make.
+  const tiers = isKnown ? wanted : wanted.filter((tier) => tier !== 'exact');
+  if (!isKnown) {
+    found.push(
+      'what the exporter of the reference folded, it rounded: single units may be its own; a checkpoint has none',
+    );
+  }
+  if (!isKnown && wanted.includes('exact'))
+    found.push('the exact tier is left out: an ONNX file names no network to make a small one of');
+  const miniature =
+    trained.model === undefined ? undefined : deploy.candidate.fusion(buildMiniature(trained.model.config));
+  const verification = await verify({
+    fusion: deploy.fusion,
+    form: deploy.candidate.name,
+    weights,
+    deployWeights: deploy.weights,
+    input,
+    engines,
+    seed,
+    tiers,
+    probe: (shape, name) => randomInput(shape, seed, name),
+    onFinding: (finding) => {
+      if (finding.tier === 'basis') findings.push(finding);
+    },
+    ...(miniature && { miniature }),
+    ...(only !== undefined && { only }),
+    ...(onProgress && { onProgress }),
+  });
+  const layers = layersOf(findings, deploy.givenName);
+  return { ...verification, layers, found, input: input.shape, seed };
+}
+
+interface Trained {
+  readonly reference: Network;
+  readonly weights: Weights;
+  readonly model?: Model;
+  readonly about: string;
+}
+
+async function readReference(
+  { reference: path, model: named, entry }: VerifyFilesRequest,
+  size: Partial<InputSize>,
+  deployPath: string,
+): Promise<Trained> {
+  const onnx = await readOnnx(path, size);
+  if (onnx !== undefined) return { reference: onnx.network, weights: onnx.weights, about: onnx.about };
+  const checkpoint = await readTrainCheckpoint(path, {
+    ...(named !== undefined && { model: named }),
+    ...(entry !== undefined && { entry }),
+  });
+  const { model, weights, scheme, format } = checkpoint;
+  // A graph has a size of its own.
+  const deployed = await readOnnx(deployPath, { height: model.resolution, width: model.resolution, ...size });
+  const [batch = 1, , height = model.resolution, width = model.resolution] =
+    deployed === undefined ? [] : inputShape(deployed.network);
+  const reference = buildNetwork(model.config, { batch, height, width, ...size }, model.name);
+  checkWeights(reference, weights, basename(path));
+  return { reference, weights, model, about: `${basename(path)}: ${format}, ${scheme} keys, ${model.name}` };
+}
+
+interface Deployed {
+  readonly candidate: Candidate;
+  readonly fusion: Fusion;
+  readonly weights: Weights<Float32Array>;
+  readonly about: string;
+  /** The file's own name of a deploy node. */
+  readonly givenName: (node: string) => string | undefined;
+}
+
+async function readDeploy(path: string, trained: Trained, size: Partial<InputSize>): Promise<Deployed> {
+  const [batch = 1, , height = 1, width = 1] = inputShape(trained.reference);
+  const onnx = await readOnnx(path, { batch, height, width, ...size });
+  if (onnx !== undefined) return alignDeploy(onnx, trained, path);
+  if (trained.model === undefined) {
+    throw new InputError(
+      `${basename(path)}: a checkpoint against an ONNX reference; give the trained checkpoint as the reference, or an ONNX file here`,
+    );
+  }
+  const { form, scheme, format, weights } = await readDeployCheckpoint(path, trained.model);
+  const known = candidates(trained.reference);
+  const candidate = known.find(({ name }) => name === (form ?? 'deploy'));
+  if (candidate === undefined)
+    throw new InputError(`${basename(path)}: holds the form ${form}, which ${trained.model.name} has not`);
+  const fusion = candidate.fusion(trained.reference);
+  checkWeights(fusion.network, weights, basename(path));
+  const about = `${basename(path)}: ${format}, ${scheme} keys, form ${candidate.name}`;
+  return { candidate, fusion, weights: roundWeights(weights), about, givenName: () => undefined };
+}
+
+/** Finds the form that an ONNX file holds, by its structure. */
+function alignDeploy(
+  { network, weights, names, about }: OnnxNetwork & { readonly about: string },
+  { reference }: Trained,
+  path: string,
+): Deployed {
+  const nameOf = (name: string) => names.get(name) ?? name;
+  let nearest: { readonly name: string; readonly matched: number; readonly problems: readonly string[] } | undefined;
+  for (const candidate of candidates(reference)) {
+    const fusion = candidate.fusion(reference);
+    const alignment = align(fusion.network, network, nameOf);
+    if (alignment.problems.length === 0) {
+      const aligned = alignedWeights(fusion.network, network, weights, alignment);
+      if (aligned.problems.length === 0) {
+        const givenName = (node: string) => {
+          const name = nameOf(alignment.nodes.get(node) ?? node);
+          return name === node ? undefined : name;
+        };
+        const rounded = roundWeights(aligned.weights);
+        return { candidate, fusion, weights: rounded, about: `${about}, form ${candidate.name}`, givenName };
+      }
+      nearest ??= { name: candidate.name, matched: alignment.nodes.size, problems: aligned.problems };
+      continue;
+    }
+    const matched = alignment.nodes.size;
+    if (nearest === undefined || matched > nearest.matched)
+      nearest = { name: candidate.name, matched, problems: alignment.problems };
+  }
+  throw new InputError(
+    [
+      `${basename(path)}: it is no form of ${reference.name}; nearest to it is ${nearest?.name}, but`,
+      ...(nearest?.problems ?? []).map((problem) => `  ${problem}`),
+    ].join('\n'),
+  );
+}
+
+function layersOf(findings: readonly Finding[], givenName: (node: string) => string | undefined): readonly Layer[] {
+  const byNode = new Map<string, Finding[]>();
+  for (const finding of findings) byNode.set(finding.piece, [...(byNode.get(finding.piece) ?? []), finding]);
+  return [...byNode].map(([node, of]) => {
+    const roundings = of.flatMap(({ rounding }) => rounding ?? []);
+    const given = givenName(node);
+    const sum = (count: (rounding: (typeof roundings)[number]) => number) =>
+      roundings.reduce((total, rounding) => total + count(rounding), 0);
+    return {
+      node,
+      ...(given !== undefined && { given }),
+      verdict: of.some(({ comparison }) => comparison.verdict === 'fail') ? 'fail' : of[0]!.comparison.verdict,
+      ulps: Math.max(
+        ...roundings.map(({ worstUlps }) => worstUlps),
+        ...of.map(({ comparison }) => (comparison.worstRatio > 1 ? comparison.worstRatio / 2 : 0)),
+      ),
+      correctly: sum(({ correctly }) => correctly),
+      otherwise: sum(({ inFloat32 }) => inFloat32),
+    };
+  });
+}
