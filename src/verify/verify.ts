@@ -18,7 +18,15 @@ import { roundingsOf } from './roundings.ts';
 import type { Session, VerifyRequest } from './session.ts';
 
 export type { Comparison, Verdict } from './compare.ts';
-export { type Finding, TIERS, type Tier, type TierSummary, type Verification, worstVerdict } from './findings.ts';
+export {
+  type Finding,
+  type NetworkRow,
+  TIERS,
+  type Tier,
+  type TierSummary,
+  type Verification,
+  worstVerdict,
+} from './findings.ts';
 export type { VerifyRequest } from './session.ts';
 
 /** Seed of the values that the exact and the dyadic tier make up. */
