@@ -29,7 +29,7 @@ module.exports = {
       'faults',
     ),
     only('certify', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'artefacts']),
-    only('audit', ['network', 'interpreters', 'reference', 'fused']),
+    only('audit', ['network', 'interpreters', 'reference', 'fused', 'artefacts/onnx-messages', 'weights/system-error']),
     only('report', ['network', 'audit', 'verify']),
     only('bench', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'audit', 'report']),
     {

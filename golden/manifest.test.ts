@@ -5,8 +5,8 @@ import { pathOf } from './goldens.ts';
 import manifest from './manifest.json' with { type: 'json' };
 
 it('the golden files are those of the manifest, by SHA-256', async () => {
-  const { repvit, repmlpnet, examples } = manifest;
-  const listed = [repvit.cases, repvit.others, repmlpnet.cases, repmlpnet.others, examples].flat();
+  const { repvit, repmlpnet, conventions, examples } = manifest;
+  const listed = [repvit.cases, repvit.others, repmlpnet.cases, repmlpnet.others, conventions.others, examples].flat();
   const folders = ['fixtures', 'examples'].map(async (folder) => {
     const files = (await readdir(pathOf(folder))).map((file) => `${folder}/${file}`);
     return Promise.all(files.map(async (file) => [file, sha256Of(await readFile(pathOf(file)))] as const));

@@ -1,23 +1,34 @@
 import { isDeepStrictEqual } from 'node:util';
-import { deployForms, fuseTo } from '../fused/forms.ts';
 import { type Cost, cost } from '../interpreters/cost.ts';
-import type { Network } from '../network/ops.ts';
 import type { Model } from '../reference/config.ts';
-import { familyOf, type ModelConfig } from '../reference/families.ts';
-import type { TrainForm } from '../reference/family.ts';
+import { familyOf } from '../reference/families.ts';
 import { variants } from '../reference/variants.ts';
-import { type Figure, type FigureKind, type Form, figureValue, fits, publishedFigures } from './published.ts';
+import { type CallOf, conventionOf, countBy } from './conventions.ts';
+import { type BuiltForm, buildForms, buildTrain, type Flavour } from './forms.ts';
+import {
+  type Accuracy,
+  type Figure,
+  type FigureKind,
+  type Form,
+  figureValue,
+  fits,
+  publishedAccuracies,
+  publishedFigures,
+} from './published.ts';
 
-/** The family's kind of block, where it has several: RepVGGDW with an outer BN (`current`), or with two ConvNorms (`legacy`). */
-type Flavour = TrainForm<ModelConfig>['flavour'];
+/** Exact counts of a network, and what is published as MACs beside them. */
+export interface Counts extends Cost {
+  /** What fvcore calls flops (`conventions.ts`); null where no PyTorch code of the form exists. */
+  readonly fvcore: number | null;
+}
 
 /** A way to count a form of the network under which a figure is right. */
 export interface Fit extends Form {
   readonly flavour: Flavour;
   /** What a sentence calls the form. */
   readonly title: string;
-  /** The count of {@link Cost} that fits: MACs are counted in two ways. */
-  readonly counting: keyof Cost;
+  /** The count of {@link Counts} that fits: MACs are counted in two ways. */
+  readonly counting: keyof Counts;
   /** The exact count. */
   readonly count: number;
 }
@@ -28,11 +39,11 @@ export interface PublishedFit {
   readonly kind: FigureKind;
   readonly printed: string;
   readonly unit: Figure['unit'];
-  readonly counting: keyof Cost;
+  readonly counting: keyof Counts;
 }
 
 /** One form of one network, counted for one image. */
-export interface AuditRow extends Form, Cost {
+export interface AuditRow extends Form, Counts {
   readonly model: string;
   readonly flavour: Flavour;
   /** Height and width of the input, in pixels. */
@@ -65,9 +76,9 @@ export interface AuditReport {
 }
 
 /** The counts that a figure of each kind may mean; the first is what its name says. */
-const countings: Readonly<Record<FigureKind, readonly [keyof Cost, ...(keyof Cost)[]]>> = {
+const countings: Readonly<Record<FigureKind, readonly [keyof Counts, ...(keyof Counts)[]]>> = {
   parameters: ['parameters'],
-  macs: ['macs', 'fvcore'],
+  macs: ['macs', 'fvcore', 'macsWithNorms'],
   activations: ['activations'],
   initialisers: ['initialisers'],
 };
@@ -77,31 +88,33 @@ interface Counted extends Form {
   readonly flavour: Flavour;
   readonly title: string;
   readonly nodes: number;
-  readonly cost: Cost;
+  readonly counts: Counts;
 }
 
-function build({ name, resolution }: Model, config: ModelConfig): Network {
-  return familyOf(config).build(config, { batch: 1, height: resolution, width: resolution }, name);
-}
-
-function countTrain({ heads, flavour, title }: TrainForm<ModelConfig>, network: Network): Counted {
+/** @param callOf how the original's code calls a node */
+function count({ network, ...form }: BuiltForm, callOf: CallOf): Counted {
   const { layers, total } = cost(network);
-  return { form: 'train', heads, flavour, title, nodes: layers.length, cost: total };
+  const [fvcore] = countBy([conventionOf('fvcore')], network, callOf);
+  return { ...form, nodes: layers.length, counts: { ...total, fvcore: fvcore?.total ?? null } };
 }
 
-/** What a train form fuses to: one head, whether it has one or two. */
-function countDeploy({ flavour }: TrainForm<ModelConfig>, network: Network): readonly Counted[] {
-  return deployForms(network).map((form) => {
-    const { layers, total } = cost(fuseTo(form, network).network);
-    return { form: form.name, heads: 1, flavour, title: form.name, nodes: layers.length, cost: total };
-  });
+/** The published name of a config, if it has one, whatever its file is called. */
+function publishedNameOf(config: Model['config']): string | undefined {
+  return variants.find((published) => isDeepStrictEqual(published.config, config))?.name;
+}
+
+/** The accuracies published for each model, under the name that it is audited by. */
+export function accuraciesOf(models: readonly Model[]): readonly Accuracy[] {
+  return models.flatMap(({ name, config }) =>
+    publishedAccuracies(publishedNameOf(config) ?? '').map((accuracy) => ({ ...accuracy, model: name })),
+  );
 }
 
 /** The figures published for this config, under whatever name it is audited, as far as the resolution lets them. */
 function figuresOf({ config, resolution }: Model): readonly Figure[] {
-  const variant = variants.find((published) => isDeepStrictEqual(published.config, config));
-  if (variant === undefined) return [];
-  return publishedFigures(variant.name).filter(
+  const name = publishedNameOf(config);
+  if (name === undefined) return [];
+  return publishedFigures(name).filter(
     (figure) => figure.resolution === resolution || figure.kind === 'parameters' || figure.kind === 'initialisers',
   );
 }
@@ -109,14 +122,17 @@ function figuresOf({ config, resolution }: Model): readonly Figure[] {
 /** Holds one figure against every form, in every way of counting. */
 function auditFigure(figure: Figure, own: Flavour, forms: readonly Counted[]): AuditedFigure {
   const [usual, ...others] = countings[figure.kind];
-  const counts = forms.flatMap(({ form, heads, flavour, title, cost: counts }) =>
-    // A counting that gives the usual one's number says nothing more.
-    [usual, ...others.filter((counting) => counts[counting] !== counts[usual])].map(
-      (counting): Fit => ({ form, heads, flavour, title, counting, count: counts[counting] }),
-    ),
+  const candidates = forms.flatMap(({ form, heads, flavour, title, counts }) =>
+    // A counting that gives an earlier one's number says nothing more.
+    [usual, ...others]
+      .filter((counting, index, all) => all.findIndex((other) => counts[other] === counts[counting]) === index)
+      .flatMap((counting): Fit[] => {
+        const count = counts[counting];
+        return count === null ? [] : [{ form, heads, flavour, title, counting, count }];
+      }),
   );
   const { assumed } = figure;
-  const taken = counts.find(
+  const taken = candidates.find(
     ({ form, heads, flavour, counting }) =>
       form === assumed.form && heads === assumed.heads && flavour === own && counting === usual,
   );
@@ -126,8 +142,8 @@ function auditFigure(figure: Figure, own: Flavour, forms: readonly Counted[]): A
     ...figure,
     assumedTitle: taken.title,
     assumedCount: taken.count,
-    fits: counts.filter((fit) => fits(figure, fit.count)),
-    nearest: counts.reduce((best, next) => (distance(next) < distance(best) ? next : best)),
+    fits: candidates.filter((fit) => fits(figure, fit.count)),
+    nearest: candidates.reduce((best, next) => (distance(next) < distance(best) ? next : best)),
   };
 }
 
@@ -142,16 +158,14 @@ function publishable(forms: readonly Counted[]): readonly Counted[] {
 
 function auditModel(model: Model): AuditReport {
   const { config, name, resolution } = model;
-  const { ownForms, otherForms } = familyOf(config);
-  const count = (form: TrainForm<ModelConfig>) => countTrain(form, build(model, form.config));
-  const [first, ...simpler] = ownForms(config);
-  const reference = build(model, first.config);
-  const own = [countTrain(first, reference), ...simpler.map(count), ...countDeploy(first, reference)];
+  const { otherForms, callOf } = familyOf(config);
+  const built = buildForms(model);
+  const own = built.map((form) => count(form, callOf));
   const published = figuresOf(model);
-  const others = published.length === 0 ? [] : otherForms(config).map(count);
+  const others = published.length === 0 ? [] : otherForms(config).map((form) => count(buildTrain(model, form), callOf));
   const candidates = [...publishable(own), ...others];
-  const figures = published.map((figure) => auditFigure({ ...figure, model: name }, first.flavour, candidates));
-  const rows = own.map(({ form, heads, flavour, nodes, cost: counts }): AuditRow => {
+  const figures = published.map((figure) => auditFigure({ ...figure, model: name }, built[0].flavour, candidates));
+  const rows = own.map(({ form, heads, flavour, nodes, counts }): AuditRow => {
     const right = figures.flatMap(({ source, kind, printed, unit, fits: fitting }) =>
       fitting
         .filter((fit) => fit.form === form && fit.heads === heads && fit.flavour === flavour)

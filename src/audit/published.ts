@@ -202,3 +202,53 @@ export function figureValue(figure: Printed): number {
 export function fits(figure: Printed, count: number): boolean {
   return 2 * Math.abs(count - figureValue(figure)) <= lastPlace(figure);
 }
+
+/** A published accuracy on ImageNet-1k's validation images. */
+export interface Accuracy {
+  readonly model: string;
+  readonly source: string;
+  /** Per cent. */
+  readonly top1: number;
+}
+
+/** THU-MIG/RepViT's README.md, its first version for M1, M2 and M3; DingXiaoH/RepMLP's README.md. */
+const accuracies: readonly { readonly source: string; readonly rows: Readonly<Record<string, number>> }[] = [
+  {
+    source: 'THU-MIG/RepViT README.md, 300 epochs',
+    rows: {
+      repvit_m0_6: 74.1,
+      repvit_m0_9: 78.7,
+      repvit_m1_0: 80.0,
+      repvit_m1_1: 80.7,
+      repvit_m1_5: 82.3,
+      repvit_m2_3: 83.3,
+    },
+  },
+  {
+    source: 'THU-MIG/RepViT README.md, 450 epochs',
+    rows: { repvit_m0_9: 79.1, repvit_m1_0: 80.3, repvit_m1_1: 81.2, repvit_m1_5: 82.5, repvit_m2_3: 83.7 },
+  },
+  {
+    source: 'first RepViT README.md (8df4270, 19 July 2023)',
+    rows: { repvit_m1: 78.5, repvit_m2: 80.6, repvit_m3: 81.4 },
+  },
+  {
+    source: 'DingXiaoH/RepMLP README.md',
+    rows: {
+      repmlpnet_t224: 76.62,
+      repmlpnet_t256: 77.44,
+      repmlpnet_b224: 80.32,
+      repmlpnet_b256: 81.03,
+      repmlpnet_d256: 80.83,
+      repmlpnet_l256: 81.68,
+    },
+  },
+];
+
+/** Every published accuracy of the network of that name, in the order of the sources. */
+export function publishedAccuracies(model: string): readonly Accuracy[] {
+  return accuracies.flatMap(({ source, rows }) => {
+    const top1 = rows[model];
+    return top1 === undefined ? [] : [{ model, source, top1 }];
+  });
+}

@@ -4,7 +4,7 @@ import type { Network, Node, OpKind, OpRules, Pair } from '../network/ops.ts';
 import { applyRule, isKind } from '../network/ops.ts';
 import { elements, type Shape } from '../network/tensor.ts';
 
-/** Exact counts. Those that depend on the input (`macs`, `fvcore`, `activations`) are of the whole batch. */
+/** Exact counts. Those that depend on the input (`macs`, `macsWithNorms`, `activations`) are of the whole batch. */
 export interface Cost {
   /** Elements of PyTorch's `parameters()`: weights and biases, those of BatchNorm too. */
   readonly parameters: number;
@@ -12,9 +12,9 @@ export interface Cost {
   readonly buffers: number;
   /** Multiply-accumulates of convolutions and linear layers; biases and every other op count 0. */
   readonly macs: number;
-  /** What fvcore 0.1.5 calls flops: `macs`, and 2 for each element that a BatchNorm puts out. */
-  readonly fvcore: number;
-  /** Elements that convolutions and linear layers put out, as fvcore and timm count activations. */
+  /** `macs`, and 2 for each element that a BatchNorm puts out: one multiply, one add. */
+  readonly macsWithNorms: number;
+  /** Elements that convolutions and linear layers put out, as macsWithNorms and timm count activations. */
   readonly activations: number;
   /**
    * Elements of the initialisers that an ONNX export in eval mode stores: a BatchNorm right behind a convolution is folded
@@ -39,14 +39,14 @@ export interface NetworkCost {
 }
 
 const FLOAT32_BYTES = 4;
-/** fvcore's flops for each element of a BatchNorm in eval mode: one multiply, one add. */
-const FVCORE_BATCH_NORM = 2;
+/** Operations for each element of a BatchNorm in eval mode. */
+const BATCH_NORM = 2;
 
 const NOTHING: Cost = {
   parameters: 0,
   buffers: 0,
   macs: 0,
-  fvcore: 0,
+  macsWithNorms: 0,
   activations: 0,
   initialisers: 0,
   weightBytes: 0,
@@ -67,7 +67,7 @@ function dotProducts(shape: Shape, channels: number, taps: number, bias: boolean
   const activations = elements(shape);
   const macs = activations * taps;
   const weightBytes = FLOAT32_BYTES * parameters;
-  return { parameters, buffers: 0, macs, fvcore: macs, activations, initialisers: parameters, weightBytes };
+  return { parameters, buffers: 0, macs, macsWithNorms: macs, activations, initialisers: parameters, weightBytes };
 }
 
 const nothing = (): Cost => NOTHING;
@@ -88,7 +88,7 @@ const costs: OpRules<[context: Context], Cost> = {
       parameters,
       buffers,
       macs: 0,
-      fvcore: FVCORE_BATCH_NORM * elements(shape),
+      macsWithNorms: BATCH_NORM * elements(shape),
       activations: 0,
       initialisers: convolution === undefined ? parameters + buffers : folded,
       weightBytes: FLOAT32_BYTES * (parameters + buffers),

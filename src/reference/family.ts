@@ -1,4 +1,4 @@
-import type { Network } from '../network/ops.ts';
+import type { Network, Node } from '../network/ops.ts';
 import type { Shape } from '../network/tensor.ts';
 import type { InputSize } from './size.ts';
 
@@ -61,6 +61,9 @@ export interface TrainForm<Config> {
   readonly title: string;
 }
 
+/** A module of its own (`nn.ReLU`), a function (`F.relu`), or a method of the tensor (`x.mean`). */
+export type Call = 'module' | 'function' | 'method';
+
 /** What is used of a family's JSON Schema beside the validation itself. */
 export interface ConfigSchema {
   readonly required: readonly string[];
@@ -104,6 +107,8 @@ export interface Family<Config> {
   readonly ownForms: (config: Config) => readonly [TrainForm<Config>, ...TrainForm<Config>[]];
   /** Train forms of other flavours, which figures that are published for the network may describe. */
   readonly otherForms: (config: Config) => readonly TrainForm<Config>[];
+  /** How the original's code calls a ReLU, a GELU or a pooling: the same to the network, not to tools that count by hooks. */
+  readonly callOf: (node: Node) => Call;
   /** Every published network of the family. */
   readonly variants: readonly Variant<Config>[];
 }

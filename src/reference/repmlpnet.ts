@@ -335,6 +335,8 @@ export const repMlpNet: Family<RepMlpNetConfig> = {
   }),
   ownForms: (config) => [{ config, heads: 1, flavour: null, title: 'train' }],
   otherForms: () => [],
+  // The global perceptron calls functions; the embeddings and FFNs have modules.
+  callOf: ({ name, op }) => (op.kind === 'globalAvgPool' || name.endsWith('.gp.relu') ? 'function' : 'module'),
   variants: [
     variant('repmlpnet_t224', [64, 128, 256, 512], [56, 28, 14, 7], [2, 2, 6, 2], [1, 4, 16, 128]),
     variant('repmlpnet_t256', [64, 128, 256, 512], [64, 32, 16, 8], [2, 2, 6, 2], [1, 4, 16, 128]),

@@ -321,6 +321,7 @@ export const repVit: Family<RepVitConfig> = {
   }),
   ownForms: (config) => trainForms(config, ''),
   otherForms,
+  callOf: ({ op }) => (op.kind === 'globalAvgPool' ? 'method' : 'module'),
   // Name, widths, depths.
   variants: [
     variant('repvit_m0_6', [40, 80, 160, 320], [1, 1, 8, 1]),

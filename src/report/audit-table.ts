@@ -62,8 +62,14 @@ const NOUNS: Readonly<Record<AuditedFigure['kind'], string>> = {
   initialisers: 'ONNX initialisers',
 };
 
+/** What is said of a count that is not the plain one. */
+const COUNTINGS: Readonly<Partial<Record<Fit['counting'], string>>> = {
+  fvcore: ', BN counted too as fvcore does',
+  macsWithNorms: ', BN counted too',
+};
+
 function fitName({ title, counting, count }: Fit): string {
-  const how = counting === 'fvcore' ? ', BN counted too as fvcore does' : '';
+  const how = COUNTINGS[counting] ?? '';
   return `${title}${how} (${grouped(count)})`;
 }
 

@@ -583,9 +583,13 @@ export interface AuditRow {
    */
   macs: number;
   /**
-   * What fvcore calls flops: macs, and 2 for each element that a BatchNorm puts out.
+   * macs, and 2 for each element that a BatchNorm puts out.
    */
-  fvcore: number;
+  macsWithNorms: number;
+  /**
+   * What fvcore calls flops: macs, 2 for each element that a BatchNorm puts out, 1 for each that adaptive_avg_pool2d takes in; null where no PyTorch code of the form exists.
+   */
+  fvcore: number | null;
   /**
    * Elements that convolutions and linear layers put out.
    */
@@ -630,7 +634,8 @@ export interface PublishedFit {
   /**
    * Column of the row that it is right for.
    */
-  counting: 'parameters' | 'buffers' | 'macs' | 'fvcore' | 'activations' | 'initialisers' | 'weightBytes';
+  counting:
+    'parameters' | 'buffers' | 'macs' | 'macsWithNorms' | 'fvcore' | 'activations' | 'initialisers' | 'weightBytes';
 }
 /**
  * Verdict on one deploy form of one network on one engine.

@@ -45,6 +45,15 @@ export interface Finding {
   readonly comparison: Comparison;
 }
 
+/** One region against its bound, at the element that comes nearest to it or is furthest beyond. */
+export interface RegionError {
+  /** The deploy node. */
+  readonly region: string;
+  /** |actual - expected|. */
+  readonly error: number;
+  readonly bound: number;
+}
+
 /** A tier's findings summed up, per engine and form where it has them. */
 export interface TierSummary {
   readonly tier: Tier;
@@ -58,6 +67,8 @@ export interface TierSummary {
   /** Largest error over its bound, and where. */
   readonly worstRatio: number;
   readonly worstPiece?: string;
+  /** In the tiers that have a bound, every region where both are finite, in the order of the network. */
+  readonly regions?: readonly RegionError[];
   /** How the weights were rounded, in the basis tier. */
   readonly rounding?: Rounding;
 }
@@ -87,6 +98,8 @@ export interface Verification {
 /** Collects findings into summaries and failures. */
 export class Ledger {
   readonly #tiers = new Map<string, TierSummary>();
+  /** By tier, then by region. */
+  readonly #regions = new Map<string, Map<string, RegionError>>();
   readonly failures: Finding[] = [];
   readonly problems: string[] = [];
   readonly #onFinding: ((finding: Finding) => void) | undefined;
@@ -113,7 +126,22 @@ export class Ledger {
       ...(worstPiece === undefined ? {} : { worstPiece }),
       ...roundingOf(before?.rounding, finding.rounding),
     });
+    if (tier === 'algebra' || tier === 'runtime') this.#keepRegion(key, finding);
     if (comparison.verdict !== 'pass') this.failures.push(finding);
+  }
+
+  /** A region that is compared on two inputs has the one that comes nearer to its bound. */
+  #keepRegion(key: string, { piece, comparison }: Finding): void {
+    const [worst] = comparison.worst;
+    if (worst === undefined) return;
+    const error = Math.abs(worst.actual - worst.expected);
+    if (!Number.isFinite(error) || !Number.isFinite(worst.bound)) return;
+    const regions = this.#regions.get(key) ?? new Map<string, RegionError>();
+    this.#regions.set(key, regions);
+    const before = regions.get(piece);
+    if (before === undefined || error * before.bound > before.error * worst.bound) {
+      regions.set(piece, { region: piece, error, bound: worst.bound });
+    }
   }
 
   /** A tier's verdict that does not come from elements' differences. */
@@ -130,7 +158,11 @@ export class Ledger {
 
   /** In the order of the tiers; of one tier, in the order that they were first heard of. */
   summaries(): TierSummary[] {
-    return [...this.#tiers.values()].sort((a, b) => TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier));
+    const summaries = [...this.#tiers].map(([key, summary]): TierSummary => {
+      const regions = this.#regions.get(key);
+      return regions === undefined ? summary : { ...summary, regions: [...regions.values()] };
+    });
+    return summaries.sort((a, b) => TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier));
   }
 }
 
