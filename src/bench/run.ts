@@ -1,13 +1,14 @@
 /** One benchmark run: verify, count, then time, one session after another. What was not verified is not timed. */
 import { createHash } from 'node:crypto';
-import { audit } from '../audit/audit.ts';
+import { accuraciesOf, audit, type Fit } from '../audit/audit.ts';
+import { figureValue } from '../audit/published.ts';
 import type { Engine } from '../engines/engine.ts';
 import type { AbsentEngine } from '../engines/index.ts';
 import { buildNetwork } from '../reference/config.ts';
 import type {
-  AuditRow,
   EngineRow,
   Failure,
+  FigureRow,
   NetworkRow,
   Profile,
   Report,
@@ -92,11 +93,21 @@ function planOf({ quick, engines }: BenchOptions): Plan {
 }
 
 /** The audit is of square inputs: of the size asked for where that is square, else of the model's own. */
-function auditRows(options: BenchOptions): AuditRow[] {
+function auditPart(options: BenchOptions): Required<Pick<Report, 'audit' | 'figures' | 'accuracies'>> {
   const { size } = options;
   const square = size !== undefined && size.height === size.width ? size.height : undefined;
   const models = options.models.map((model) => ({ ...model, resolution: square ?? model.resolution }));
-  return audit(models).rows.map((row) => ({ ...row, published: [...row.published] }));
+  const { rows, figures } = audit(models);
+  const countOf = ({ title, counting, count }: Fit) => ({ form: title, counting, count });
+  return {
+    audit: rows.map((row) => ({ ...row, published: [...row.published] })),
+    figures: figures.map((figure): FigureRow => {
+      const { model, source, kind, printed, unit, assumedTitle: assumed, assumedCount, fits, nearest } = figure;
+      const beside = { assumed, assumedCount, fits: fits.map(countOf), nearest: countOf(nearest) };
+      return { model, source, kind, printed, unit, value: figureValue(figure), ...beside };
+    }),
+    accuracies: [...accuraciesOf(options.models)],
+  };
 }
 
 interface Verified {
@@ -281,7 +292,7 @@ export async function runBench(
     profiles: extras.profiles,
     networks: verified.networks,
     skipped: [...timed.skipped, ...extras.skipped],
-    audit: auditRows(options),
+    ...auditPart(options),
     verification: verified.rows,
     failures: [...verified.failures, ...timed.failures, ...extras.failures],
     environment: {

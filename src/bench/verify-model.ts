@@ -10,9 +10,10 @@ import type { VerifiedModel } from './settings.ts';
 /** Only tiers with a bound have an error over it. */
 const BOUNDED: readonly Tier[] = ['algebra', 'runtime'];
 
-function tierRow({ tier, form, verdict, compared, worstRatio }: TierSummary): TierRow {
+function tierRow({ tier, form, verdict, compared, worstRatio, regions }: TierSummary): TierRow {
   const worst = BOUNDED.includes(tier) && Number.isFinite(worstRatio) ? worstRatio : null;
-  return { tier: form === undefined ? tier : `${tier}, ${form}`, verdict, compared, worst };
+  const name = form === undefined ? tier : `${tier}, ${form}`;
+  return { tier: name, verdict, compared, worst, ...(regions === undefined ? {} : { regions: [...regions] }) };
 }
 
 /**

@@ -77,6 +77,15 @@ export interface Report {
    */
   audit: AuditRow[];
   /**
+   * Every published figure of these networks, beside what is counted; absent in reports of older versions.
+   */
+  figures?: FigureRow[];
+  /**
+   * Published accuracies of these networks on ImageNet-1k; fuseproof measures none.
+   */
+  accuracies?: AccuracyRow[];
+  killMatrix?: KillMatrixReport;
+  /**
    * What was proved of the very networks that were timed, in the same run.
    */
   verification: VerificationRow[];
@@ -638,6 +647,166 @@ export interface PublishedFit {
     'parameters' | 'buffers' | 'macs' | 'macsWithNorms' | 'fvcore' | 'activations' | 'initialisers' | 'weightBytes';
 }
 /**
+ * A published figure, and what is counted.
+ */
+export interface FigureRow {
+  /**
+   * Name of the network.
+   */
+  model: string;
+  /**
+   * Where it was published.
+   */
+  source: string;
+  /**
+   * What it counts.
+   */
+  kind: 'parameters' | 'macs' | 'activations' | 'initialisers';
+  /**
+   * The number as printed.
+   */
+  printed: string;
+  /**
+   * What it is in: ones, millions or thousand millions.
+   */
+  unit: '' | 'M' | 'G';
+  /**
+   * The figure as a plain number.
+   */
+  value: number;
+  /**
+   * The form that a reader takes it for.
+   */
+  assumed: string;
+  /**
+   * What that form really counts.
+   */
+  assumedCount: number;
+  /**
+   * Every form and way of counting that gives the figure, rounded to its printed decimals.
+   */
+  fits: FormCount[];
+  /**
+   * The count nearest to the figure, whether it fits or not.
+   */
+  nearest: FormCount;
+}
+/**
+ * A count of one form.
+ */
+export interface FormCount {
+  /**
+   * What a sentence calls the form.
+   */
+  form: string;
+  /**
+   * The column of the audit that it is of.
+   */
+  counting: string;
+  /**
+   * The exact count.
+   */
+  count: number;
+}
+/**
+ * A published accuracy of a network.
+ */
+export interface AccuracyRow {
+  /**
+   * Name of the network.
+   */
+  model: string;
+  /**
+   * Where it was published, and of which training.
+   */
+  source: string;
+  /**
+   * Per cent of the validation images whose first class is right.
+   */
+  top1: number;
+}
+/**
+ * What `fuseproof faults` planted, and which tier saw it.
+ */
+export interface KillMatrixReport {
+  /**
+   * Seed of the first draw.
+   */
+  seed: number;
+  /**
+   * Draws for each place and network.
+   */
+  draws: number;
+  /**
+   * Faults of which no draw survived.
+   */
+  killed: number;
+  /**
+   * The columns, in the order of the tiers.
+   *
+   * Items: A tier.
+   */
+  tiers: string[];
+  /**
+   * The rows.
+   */
+  faults: FaultReportRow[];
+}
+/**
+ * One known mistake.
+ */
+export interface FaultReportRow {
+  /**
+   * Its short name.
+   */
+  id: string;
+  /**
+   * What is wrong.
+   */
+  title: string;
+  /**
+   * Faults of a kind.
+   */
+  group: string;
+  /**
+   * Whether every draw was seen by every tier that its nature calls for.
+   */
+  killed: boolean;
+  /**
+   * Whether a check of the logits on freshly initialised weights passes all the same: on every network, on some, on none, or not asked.
+   */
+  hidden: 'all' | 'some' | 'none' | 'not asked';
+  /**
+   * What each tier said; a tier that was not asked is left out.
+   */
+  kills: KillCell[];
+}
+/**
+ * One tier on one fault.
+ */
+export interface KillCell {
+  /**
+   * Name of the tier.
+   */
+  tier: string;
+  /**
+   * Whether the fault's nature calls for the tier.
+   */
+  calledFor: boolean;
+  /**
+   * Draws that count.
+   */
+  draws: number;
+  /**
+   * Those that the tier saw.
+   */
+  killed: number;
+  /**
+   * Decades from the bound to the fault where they are fewest; null where there is no distance to a bound.
+   */
+  margin: number | null;
+}
+/**
  * Verdict on one deploy form of one network on one engine.
  */
 export interface VerificationRow {
@@ -681,6 +850,31 @@ export interface TierRow {
    * Largest error over its bound; null where the tier compares by equality, or where that is no finite number.
    */
   worst: number | null;
+  /**
+   * In the tiers that have a bound: each fused region and each kept node, at the element that comes nearest to its bound; absent in reports of older versions.
+   */
+  regions?: RegionRow[];
+}
+/**
+ * One region against its bound.
+ */
+export interface RegionRow {
+  /**
+   * The deploy node that the region ends in.
+   */
+  region: string;
+  /**
+   * Its place among all regions, from the input to the logits, from 0.
+   */
+  place: number;
+  /**
+   * |actual - expected| of that element.
+   */
+  error: number;
+  /**
+   * What rounding alone can make of it: gamma_K * S.
+   */
+  bound: number;
 }
 /**
  * Something that went wrong.

@@ -49,6 +49,8 @@ export interface Finding {
 export interface RegionError {
   /** The deploy node. */
   readonly region: string;
+  /** Its place among all regions, from the input to the logits, from 0. */
+  readonly place: number;
   /** |actual - expected|. */
   readonly error: number;
   readonly bound: number;
@@ -100,6 +102,8 @@ export class Ledger {
   readonly #tiers = new Map<string, TierSummary>();
   /** By tier, then by region. */
   readonly #regions = new Map<string, Map<string, RegionError>>();
+  /** Regions are checked from the input to the logits, each in all tiers: in the order in which they are first heard of. */
+  readonly #places = new Map<string, number>();
   readonly failures: Finding[] = [];
   readonly problems: string[] = [];
   readonly #onFinding: ((finding: Finding) => void) | undefined;
@@ -138,9 +142,11 @@ export class Ledger {
     if (!Number.isFinite(error) || !Number.isFinite(worst.bound)) return;
     const regions = this.#regions.get(key) ?? new Map<string, RegionError>();
     this.#regions.set(key, regions);
+    const place = this.#places.get(piece) ?? this.#places.size;
+    this.#places.set(piece, place);
     const before = regions.get(piece);
     if (before === undefined || error * before.bound > before.error * worst.bound) {
-      regions.set(piece, { region: piece, error, bound: worst.bound });
+      regions.set(piece, { region: piece, place, error, bound: worst.bound });
     }
   }
 
