@@ -2,8 +2,10 @@
  * Entry of a task's process (see parent.ts): one request in, progress and one reply out, over the IPC channel. Prints
  * nothing; the parent draws.
  */
+import { readFile } from 'node:fs/promises';
 import { type Engine, EngineUnavailable } from '../engines/engine.ts';
 import { openEngine } from '../engines/index.ts';
+import { openOnnxruntime } from '../engines/onnxruntime.ts';
 import { armsOf, prepareArms } from './prepare.ts';
 import { type ProfileSpec, profileArm } from './profile.ts';
 import { type SessionProgress, type SessionSpec, timeArms } from './session.ts';
@@ -17,12 +19,16 @@ function threadsOf({ threads }: { readonly threads: number | undefined }): { rea
   return threads === undefined ? {} : { threads };
 }
 
+/** The engine as it stands; or one that runs another project's file, as its users run it. */
+async function openRaw(spec: SessionSpec): Promise<Engine> {
+  if (spec.rawFile === undefined) return openEngine(spec.engine, { ...threadsOf(spec), optimise: false });
+  return openOnnxruntime({ ...threadsOf(spec), model: await readFile(spec.rawFile) });
+}
+
 async function runSession(spec: SessionSpec): Promise<Tasks['session']['result']> {
   const arms = armsOf(spec.pairs);
   const optimised = await openEngine(spec.engine, threadsOf(spec));
-  const raw = arms.includes('reference-raw')
-    ? { raw: await openEngine(spec.engine, { ...threadsOf(spec), optimise: false }) }
-    : {};
+  const raw = arms.includes('reference-raw') ? { raw: await openRaw(spec) } : {};
   const report = (progress: SessionProgress) => send({ kind: 'progress', progress });
   return timeArms({ optimised, ...raw }, prepareArms(spec, arms), spec, report);
 }

@@ -43,6 +43,8 @@ export interface SessionSpec extends ModelSpec {
   readonly longestMs: number;
   /** The logits that were verified for this engine: every timed sample must give these bits. */
   readonly expected: Readonly<Partial<Record<Arm, Float32Array>>>;
+  /** An ONNX file that runs in place of the raw train form, on ONNX Runtime. */
+  readonly rawFile?: string;
 }
 
 /** The quads of one pair. */

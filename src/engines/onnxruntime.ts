@@ -13,18 +13,24 @@ async function loadRuntime(): Promise<Runtime> {
   }
 }
 
+export interface OnnxruntimeOptions extends EngineOptions {
+  /** An ONNX model that runs in place of every network: to hold another project's graph against ours. */
+  readonly model?: Uint8Array;
+}
+
 /**
  * ONNX Runtime on the CPU, by default on all cores; its info says which threads and graph optimisation are in use.
  * @throws EngineUnavailable where onnxruntime-node or its library does not load
  * @throws InputError where `threads` is not a whole number of at least 1
  */
-export async function openOnnxruntime({ threads, optimise = true }: EngineOptions = {}): Promise<Engine> {
+export async function openOnnxruntime(options: OnnxruntimeOptions = {}): Promise<Engine> {
+  const { threads, optimise = true, model } = options;
   const used = threads ?? availableParallelism();
   checkThreads(used, 'onnxruntime');
   const runtime = await loadRuntime();
   const version = runtime.env.versions.node ?? 'unknown';
   const info = { name: 'onnxruntime', version, device: 'CPU', threads: used };
-  return ortEngine({ runtime, info, optimise, executionProvider: 'cpu' });
+  return ortEngine({ runtime, info, optimise, executionProvider: 'cpu', ...(model && { model }) });
 }
 
 export const onnxruntime: EngineProvider = {

@@ -56,8 +56,9 @@ async function run(
   inputs: EngineInputs,
 ): Promise<Tensor<Float32Array>> {
   const nodes = network.nodes.filter((node) => node.op.kind === 'input');
-  const feeds = Object.fromEntries(nodes.map((node) => [node.name, feed(runtime, node, inputs)]));
-  const output = (await session.run(feeds))[network.output];
+  // By position: a model of another project has names of its own.
+  const feeds = Object.fromEntries(nodes.map((node, i) => [session.inputNames[i]!, feed(runtime, node, inputs)]));
+  const output = (await session.run(feeds))[session.outputNames[0]!];
   if (!(output?.data instanceof Float32Array)) {
     throw new Error(`ONNX Runtime gave no float32 output ${network.output}`);
   }
@@ -72,10 +73,12 @@ export interface OrtBuild {
   readonly optimise: boolean;
   /** The only one registered, so no node can run elsewhere. */
   readonly executionProvider: 'cpu' | 'wasm';
+  /** An ONNX model that runs in place of every network: one input, one output. */
+  readonly model?: Uint8Array;
 }
 
 /** An engine on a build of ONNX Runtime. */
-export async function ortEngine({ runtime, info, optimise, executionProvider }: OrtBuild): Promise<Engine> {
+export async function ortEngine({ runtime, info, optimise, executionProvider, model }: OrtBuild): Promise<Engine> {
   const { writeOnnx } = await import('../artefacts/onnx.ts');
   const options: InferenceSession.SessionOptions = {
     executionProviders: [executionProvider],
@@ -93,7 +96,7 @@ export async function ortEngine({ runtime, info, optimise, executionProvider }: 
       precision: ortPrecision,
     },
     async load(network, weights) {
-      const session = await runtime.InferenceSession.create(writeOnnx(network, weights), options);
+      const session = await runtime.InferenceSession.create(model ?? writeOnnx(network, weights), options);
       return {
         run: (inputs) => run(runtime, session, network, inputs),
         dispose: () => session.release(),
