@@ -84,10 +84,10 @@ describe(`one unit in the last place of any weight is found and named, seed ${se
 });
 
 /** Elements of a tensor by index, of all probes' first. */
-function denseOf({ shape, rows, values: of, probes }: Columns, probe: number): Float64Array {
+function denseOf({ shape, probes, rows, values: of, start, stride, isDiagonal }: Columns, probe: number): Float64Array {
   const data = new Float64Array(elements(shape));
   rows.forEach((row, i) => {
-    data[row] = of[i * probes + probe]!;
+    data[row] = isDiagonal === true ? Number(i % probes === probe) * of[i]! : of[start + i * stride + probe]!;
   });
   return data;
 }
@@ -136,7 +136,7 @@ describe(`columns, seed ${seed}`, () => {
           probes.forEach((entries, probe) => {
             for (const { at, value } of entries) valuesOfRows[rows.indexOf(at % size) * probes.length + probe] = value;
           });
-          const x: Columns = { shape, rows, values: valuesOfRows, probes: probes.length, operations: 0 };
+          const x: Columns = { ...noColumns(shape, probes.length), rows, values: valuesOfRows };
           const linear = columnsOf(network, of, { part: 'linear' })(new Map([[network.inputs[0]!, x]]));
           const constant = columnsOf(network, of, { part: 'constant' })(
             new Map([[network.inputs[0]!, noColumns(shape, 1)]]),

@@ -276,6 +276,34 @@ function replacedModule(
   return carrier.name;
 }
 
+const steps = new WeakMap<Fusion, ReadonlyMap<string, readonly Step[]>>();
+
+/** The steps behind each deploy node's weights, in their order. Each belongs to one node: a result is read once. */
+function stepsByNode(fusion: Fusion): ReadonlyMap<string, readonly Step[]> {
+  const known = steps.get(fusion);
+  if (known !== undefined) return known;
+  const owners = new Map<string, string>();
+  for (const { name, weights } of fusion.network.nodes) {
+    for (const key of Object.values(weights)) owners.set(key, name);
+  }
+  const behind = new Map<string, Step[]>();
+  for (const step of fusion.steps.toReversed()) {
+    const [owner] = step.produced.flatMap(([, key]) => owners.get(key) ?? []);
+    if (owner === undefined) continue;
+    for (const [, key] of step.produced) owners.delete(key);
+    for (const key of step.consumed) owners.set(key, owner);
+    behind.set(owner, [step, ...(behind.get(owner) ?? [])]);
+  }
+  steps.set(fusion, behind);
+  return behind;
+}
+
+/** The same fusion, but only the steps behind the weights of these deploy nodes: what other steps do wrong stays there. */
+export function onlyFor(fusion: Fusion, deployNodes: Iterable<string>): Fusion {
+  const behind = stepsByNode(fusion);
+  return { ...fusion, steps: [...deployNodes].flatMap((name) => behind.get(name) ?? []) };
+}
+
 /** Receives a weight that a rule made and that the deploy network holds. */
 type Emit<T> = (key: string, shape: Shape, values: OwnValues<T>) => void;
 

@@ -13,10 +13,14 @@ export interface Columns {
   readonly shape: Shape;
   /** Probes side by side. */
   readonly probes: number;
-  /** Flat indices of the elements that may be other than zero, each once. */
+  /** Flat indices of the elements that may be other than zero, each once. Never written to again. */
   readonly rows: Int32Array;
-  /** [rows, probes] */
-  readonly values: Float64Array;
+  /** Element `rows[i]` of probe p is `values[start + i * stride + p]`: in an array of its own, or where the weights stand. */
+  readonly values: FloatArray;
+  readonly start: number;
+  readonly stride: number;
+  /** Instead: element `rows[i]` is `values[i]` for probe `i % probes`, and zero for the others. */
+  readonly isDiagonal?: boolean;
   /** Rounded operations on the longest path to an element. */
   readonly operations: number;
 }
@@ -41,9 +45,26 @@ interface Context extends ColumnsOptions {
   readonly inputShapes: readonly Shape[];
 }
 
+const NO_VALUES = new Float64Array(0);
+const NO_REACH = new Int32Array(0);
+
 /** No row: zero for every probe. */
 export function noColumns(shape: Shape, probes: number): Columns {
-  return { shape, probes, rows: new Int32Array(0), values: new Float64Array(0), operations: 0 };
+  return { shape, probes, rows: new Int32Array(0), values: NO_VALUES, start: 0, stride: probes, operations: 0 };
+}
+
+/** As many probes as `probes`, each one at some elements: element `rows[i]` for probe `i % probes`. */
+export function oneHotColumns(shape: Shape, probes: number, rows: Int32Array): Columns {
+  return { ...noColumns(shape, probes), rows, values: new Float64Array(rows.length).fill(1), isDiagonal: true };
+}
+
+/** Diagonal columns with all their values, [rows, probes]; others as they are. */
+function explicit(x: Columns): Columns {
+  if (x.isDiagonal !== true) return x;
+  const { shape, probes, rows, operations } = x;
+  const values = new Float64Array(rows.length * probes);
+  for (let i = 0; i < rows.length; i++) values[i * probes + (i % probes)] = x.values[i]!;
+  return blockOf(shape, probes, rows, values, operations);
 }
 
 /** Finds a cell's place among those in use. Places are given in the order asked for, and all forgotten by `reset`. */
@@ -108,7 +129,8 @@ class Entries {
 /** Memory that one step of an evaluation writes to, again for each batch of probes. */
 class Scratch {
   #values = new Float64Array(0);
-  #rows = new Int32Array(0);
+  #draft = new Int32Array(0);
+  #rows: Int32Array = new Int32Array(0);
 
   /** Holds anything: every element is to be written. */
   values(length: number): Float64Array {
@@ -116,9 +138,19 @@ class Scratch {
     return this.#values.subarray(0, length);
   }
 
-  rows(length: number): Int32Array {
-    if (this.#rows.length < length) this.#rows = new Int32Array(length);
-    return this.#rows.subarray(0, length);
+  /** Rows row(0), row(1), ...: where they are those of the last batch, the very same array. */
+  rows(length: number, row: (i: number) => number): Int32Array {
+    if (this.#draft.length < length) this.#draft = new Int32Array(length);
+    for (let i = 0; i < length; i++) this.#draft[i] = row(i);
+    return this.kept(this.#draft, length);
+  }
+
+  /** A copy of the first so many rows; where they are those of the last batch, the very same array. */
+  kept(draft: Int32Array, length: number): Int32Array {
+    let same = this.#rows.length === length ? 0 : length + 1;
+    while (same < length && this.#rows[same] === draft[same]) same++;
+    if (same !== length) this.#rows = draft.slice(0, length);
+    return this.#rows;
   }
 }
 
@@ -163,6 +195,15 @@ function accumulate(
   for (let out = 0; out < outs; out++) {
     const from = first + out * stride;
     const target = to + out * probes;
+    if (probes === 1) {
+      let total = y[target]!;
+      for (let entry = 0; entry < count; entry++) {
+        const w = weight[from + offset[entry]!]!;
+        total += value[entry]! * (absolute ? Math.abs(w) : w);
+      }
+      y[target] = total;
+      continue;
+    }
     for (let entry = 0; entry < count; entry++) {
       const w = weight[from + offset[entry]!]!;
       y[target + probe[entry]!]! += value[entry]! * (absolute ? Math.abs(w) : w);
@@ -181,7 +222,7 @@ function most(counts: Int32Array): number {
  * @returns the most terms that one probe's sums have
  */
 function forEachCell(
-  { rows, values, probes }: Columns,
+  { rows, values, probes, start, stride, isDiagonal }: Columns,
   cellOf: (row: number) => number,
   offsetOf: (row: number) => number,
   use: (cell: number, entries: Entries) => void,
@@ -198,8 +239,13 @@ function forEachCell(
       current = cell;
     }
     const offset = offsetOf(row);
+    if (isDiagonal === true) {
+      entries.push(values[i]!, i % probes, offset);
+      terms[i % probes]!++;
+      continue;
+    }
     for (let probe = 0; probe < probes; probe++) {
-      const value = values[i * probes + probe]!;
+      const value = values[start + i * stride + probe]!;
       if (value === 0) continue;
       entries.push(value, probe, offset);
       terms[probe]!++;
@@ -217,31 +263,38 @@ function everyRow(count: number): Int32Array {
 }
 
 /** All elements, those that are not among the rows as zeros. */
-function dense(x: Columns): Columns {
+function dense(given: Columns): Columns {
+  const x = explicit(given);
   const size = elements(x.shape);
-  if (x.rows.length === size && x.rows.every((row, i) => row === i)) return x;
-  const values = new Float64Array(size * x.probes);
-  for (let i = 0; i < x.rows.length; i++) {
-    values.set(x.values.subarray(i * x.probes, (i + 1) * x.probes), x.rows[i]! * x.probes);
+  const { probes, rows, start, stride } = x;
+  if (rows.length === size && rows.every((row, i) => row === i)) return x;
+  const values = new Float64Array(size * probes);
+  for (let i = 0; i < rows.length; i++) {
+    values.set(x.values.subarray(start + i * stride, start + i * stride + probes), rows[i]! * probes);
   }
-  return { ...x, rows: everyRow(size), values };
+  return { ...x, rows: everyRow(size), values, start: 0, stride: probes };
 }
 
 /** Adds a constant per element; `bias(row)` for each. */
 function plusConstant(given: Columns, bias: (row: number) => number): Columns {
   const x = dense(given);
-  const { probes, values: from } = x;
-  const values = new Float64Array(from.length);
+  const { probes, values: from, start, stride } = x;
+  const values = new Float64Array(x.rows.length * probes);
   for (let row = 0; row < x.rows.length; row++) {
     const constant = bias(row);
-    for (let i = row * probes; i < (row + 1) * probes; i++) values[i] = from[i]! + constant;
+    const at = start + row * stride;
+    for (let probe = 0; probe < probes; probe++) values[row * probes + probe] = from[at + probe]! + constant;
   }
-  return { ...x, values, operations: x.operations + 1 };
+  return { ...x, values, start: 0, stride: probes, operations: x.operations + 1 };
 }
 
 /** The same elements under other indices. */
-function moved(x: Columns, to: Int32Array, shape: Shape): Columns {
-  return { ...x, shape, rows: x.rows.map((row) => to[row]!) };
+function mover(to: Int32Array, shape: Shape): (x: Columns) => Columns {
+  let last: { readonly from: Int32Array; readonly rows: Int32Array } | undefined;
+  return (x) => {
+    if (last?.from !== x.rows) last = { from: x.rows, rows: x.rows.map((row) => to[row]!) };
+    return { ...x, shape, rows: last.rows };
+  };
 }
 
 /** A batch norm's roundings: var + eps, its root, a reciprocal or the quotient, and the product. */
@@ -281,10 +334,63 @@ function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = fa
   // The channels of a group at one position lie in one cell.
   const cellOf = (row: number) => Math.floor(row / (inGroup * area)) * area + (row % area);
   const offsetOf = (row: number) => (Math.floor(row / area) % inGroup) * kh * kw;
+  const withBias = (y: Columns) =>
+    bias === undefined
+      ? y
+      : plusConstant(y, (row) => magnitudeOf(bias[Math.floor(row / outArea) % filters]!, absolute));
+  const reached = new Map<number, Int32Array>();
+  /** Where a pixel of a channel is sent: tap, output pixel, tap, output pixel, ... */
+  const reachOf = (pixel: number): Int32Array => {
+    const known = reached.get(pixel);
+    if (known !== undefined) return known;
+    const reach: number[] = [];
+    for (let tap = 0; tap < kh * kw; tap++) {
+      const outRow = rowTargets[Math.floor(pixel / width) * kh + Math.floor(tap / kw)]!;
+      const outColumn = columnTargets[(pixel % width) * kw + (tap % kw)]!;
+      if (outRow >= 0 && outColumn >= 0) reach.push(tap, outRow * outWidth + outColumn);
+    }
+    const found = Int32Array.from(reach);
+    reached.set(pixel, found);
+    return found;
+  };
+  /** Of a diagonal: each element reaches outputs of its own channel alone, through one tap each. */
+  const depthwise = ({ rows, values: from, probes, operations }: Columns): Columns => {
+    const y = scratch.values(Math.min(cells * outArea, rows.length * kh * kw) * probes);
+    const terms = new Int32Array(probes);
+    let reach: Int32Array = NO_REACH;
+    let reachPixel = -1;
+    for (let i = 0; i < rows.length; i++) {
+      const probe = i % probes;
+      const map = Math.floor(rows[i]! / area);
+      const pixel = rows[i]! - map * area;
+      if (pixel !== reachPixel) [reach, reachPixel] = [reachOf(pixel), pixel];
+      const first = (map % channels) * kh * kw;
+      const value = from[i]!;
+      terms[probe]!++;
+      for (let at = 0; at < reach.length; at += 2) {
+        const { count } = places;
+        const to = places.of(map * outArea + reach[at + 1]!) * probes;
+        if (places.count > count) y.fill(0, to, to + probes);
+        const w = kernel[first + reach[at]!]!;
+        y[to + probe]! += value * (absolute ? Math.abs(w) : w);
+      }
+    }
+    const outRows = scratch.kept(places.cells, places.count);
+    places.reset();
+    return blockOf(shape, probes, outRows, y.subarray(0, outRows.length * probes), operations + most(terms));
+  };
+  // On one pixel a 1x1 convolution is a fully connected layer of each group.
+  const isConnected = area === 1 && outArea === 1 && kh === 1 && kw === 1 && node.op.padding.every((by) => by === 0);
+  const cells = images * op.groups;
+  const layer = isConnected
+    ? connected({ ins: inGroup, outs: outGroup, sets: op.groups, cells, shape }, kernel, absolute)
+    : undefined;
+  const isDepthwise = inGroup === 1 && outGroup === 1;
   return ([x]) => {
+    if (layer !== undefined) return withBias(layer(x!));
+    if (isDepthwise && x!.isDiagonal === true) return withBias(depthwise(x!));
     const { probes, rows } = x!;
-    const cells = Math.min(images * op.groups * outArea, rows.length * kh * kw);
-    const y = scratch.values(cells * outGroup * probes);
+    const y = scratch.values(Math.min(cells * outArea, rows.length * kh * kw) * outGroup * probes);
     const terms = forEachCell(x!, cellOf, offsetOf, (cell, entries) => {
       const map = Math.floor(cell / area);
       const row = Math.floor((cell % area) / width);
@@ -303,18 +409,19 @@ function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = fa
         }
       }
     });
-    const outRows = scratch.rows(places.count * outGroup);
-    for (let place = 0; place < places.count; place++) {
-      const cell = places.cells[place]!;
-      const first = Math.floor(cell / outArea) * outGroup * outArea + (cell % outArea);
-      for (let out = 0; out < outGroup; out++) outRows[place * outGroup + out] = first + out * outArea;
-    }
+    const outRows = scratch.rows(places.count * outGroup, (i) => {
+      const cell = places.cells[Math.floor(i / outGroup)]!;
+      return (Math.floor(cell / outArea) * outGroup + (i % outGroup)) * outArea + (cell % outArea);
+    });
     const values = y.subarray(0, outRows.length * probes);
     places.reset();
-    const linear = { shape, probes, rows: outRows, values, operations: x!.operations + terms };
-    if (bias === undefined) return linear;
-    return plusConstant(linear, (row) => magnitudeOf(bias[Math.floor(row / outArea) % filters]!, absolute));
+    return withBias(blockOf(shape, probes, outRows, values, x!.operations + terms));
   };
+}
+
+/** Columns whose values stand together, [rows, probes]. */
+function blockOf(shape: Shape, probes: number, rows: Int32Array, values: Float64Array, operations: number): Columns {
+  return { shape, probes, rows, values, start: 0, stride: probes, operations };
 }
 
 function magnitudeOf(value: number, absolute: boolean): number {
@@ -333,6 +440,14 @@ function connected(
   const offsetOf = (row: number) => row % ins;
   return (x) => {
     const { probes } = x;
+    const run = absolute ? undefined : runOf(x, ins, sets);
+    if (run !== undefined) {
+      // The usual case: the columns are the weights as they stand.
+      const { cell, offset, count } = run;
+      const start = (cell % sets) * outs * ins + offset;
+      const rows = scratch.rows(count * outs, (i) => cell * outs + i);
+      return { shape, probes, rows, values: kernel, start, stride: ins, operations: x.operations + 1 };
+    }
     const y = scratch.values(Math.min(cells, x.rows.length) * outs * probes);
     const terms = forEachCell(x, cellOf, offsetOf, (cell, entries) => {
       const block = { weight: kernel, first: (cell % sets) * outs * ins, stride: ins, outs, absolute };
@@ -340,26 +455,50 @@ function connected(
       const place = places.of(cell);
       accumulate(y, place * outs * probes, probes, entries, block, places.count > count);
     });
-    const rows = scratch.rows(places.count * outs);
-    for (let place = 0; place < places.count; place++) {
-      const first = places.cells[place]! * outs;
-      for (let out = 0; out < outs; out++) rows[place * outs + out] = first + out;
-    }
+    const rows = scratch.rows(places.count * outs, (i) => places.cells[Math.floor(i / outs)]! * outs + (i % outs));
     const values = y.subarray(0, rows.length * probes);
     places.reset();
-    return { shape, probes, rows, values, operations: x.operations + terms };
+    return blockOf(shape, probes, rows, values, x.operations + terms);
   };
 }
 
-/** Each element times a factor of its own. */
-function scaled(x: Columns, factor: (row: number) => number, operations: number, scratch: Scratch): Columns {
-  const { probes, rows, values: from } = x;
-  const values = scratch.values(from.length);
+/** Consecutive cells whose elements `offset`, `offset + 1`, ... are one, each for its own probe. */
+interface Run {
+  readonly cell: number;
+  readonly offset: number;
+  readonly count: number;
+}
+
+/** Columns as a run over cells of `ins` elements that belong to different sets; undefined where they are none. */
+function runOf({ rows, probes, values, isDiagonal }: Columns, ins: number, sets: number): Run | undefined {
+  const count = rows.length / probes;
+  const [first = 0] = rows;
+  const cell = Math.floor(first / ins);
+  const offset = first % ins;
+  if (isDiagonal !== true || count === 0 || offset + probes > ins || (cell % sets) + count > sets) return undefined;
   for (let i = 0; i < rows.length; i++) {
-    const f = factor(rows[i]!);
-    for (let at = i * probes; at < (i + 1) * probes; at++) values[at] = from[at]! * f;
+    if (values[i] !== 1 || rows[i] !== first + Math.floor(i / probes) * ins + (i % probes)) return undefined;
   }
-  return { ...x, values, operations: x.operations + operations };
+  return { cell, offset, count };
+}
+
+/** Each element times its channel's factor, of runs of `area` elements. */
+function scaled(x: Columns, factors: ArrayLike<number>, area: number, operations: number, scratch: Scratch): Columns {
+  const { probes, rows, values: from, start, stride } = x;
+  const isDiagonal = x.isDiagonal === true;
+  const width = isDiagonal ? 1 : probes;
+  const [first, step] = isDiagonal ? [0, 1] : [start, stride];
+  const values = scratch.values(rows.length * width);
+  const channels = factors.length;
+  for (let i = 0; i < rows.length; i++) {
+    const f = factors[Math.floor(rows[i]! / area) % channels]!;
+    const at = first + i * step;
+    const to = i * width;
+    for (let probe = 0; probe < width; probe++) values[to + probe] = from[at + probe]! * f;
+  }
+  const { shape } = x;
+  if (isDiagonal) return { ...x, values, operations: x.operations + operations };
+  return blockOf(shape, probes, rows, values, x.operations + operations);
 }
 
 function batchNorm(node: Node<'batchNorm'>, { weight, part, absolute = false }: Context): Evaluate {
@@ -379,32 +518,79 @@ function batchNorm(node: Node<'batchNorm'>, { weight, part, absolute = false }: 
   const channelOf = (row: number) => Math.floor(row / area) % channels;
   const scratch = new Scratch();
   return ([x]) => {
-    const linear = scaled(x!, (row) => factor[channelOf(row)]!, FACTOR_OPERATIONS, scratch);
+    const linear = scaled(x!, factor, area, FACTOR_OPERATIONS, scratch);
     if (part === 'linear') return linear;
     const sum = plusConstant(linear, (row) => shift[channelOf(row)]!);
     return { ...sum, operations: sum.operations + SHIFT_OPERATIONS };
   };
 }
 
-/** Sum of columns, left to right. */
-function add(inputs: readonly Columns[], shape: Shape, places: Places, scratch: Scratch): Columns {
+/** Where rows lie in an array of them. */
+class Positions {
+  readonly #at: Int32Array;
+  #rows: Int32Array = new Int32Array(0);
+
+  constructor(size: number) {
+    this.#at = new Int32Array(size).fill(-1);
+  }
+
+  /** Looks up in these rows from now on. */
+  use(rows: Int32Array): void {
+    if (rows === this.#rows) return;
+    for (let i = 0; i < this.#rows.length; i++) this.#at[this.#rows[i]!] = -1;
+    for (let i = 0; i < rows.length; i++) this.#at[rows[i]!] = i;
+    this.#rows = rows;
+  }
+
+  /** Of a row, -1 where it is not among them. */
+  of(row: number): number {
+    return this.#at[row]!;
+  }
+
+  haveAll(rows: Int32Array): boolean {
+    if (rows === this.#rows) return true;
+    for (let i = 0; i < rows.length; i++) if (this.#at[rows[i]!]! < 0) return false;
+    return true;
+  }
+
+  get rows(): Int32Array {
+    return this.#rows;
+  }
+}
+
+/** The sum of columns. Its rows stand as those of the fullest term do, so that a deploy node's columns stand alike. */
+function add(inputs: readonly Columns[], positions: Positions, scratch: Scratch): Columns {
   const operations = Math.max(...inputs.map((input) => input.operations)) + inputs.length - 1;
-  const { probes } = inputs[0]!;
-  const total = inputs.reduce((sum, input) => sum + input.rows.length, 0);
-  const values = scratch.values(Math.min(total, elements(shape)) * probes).fill(0);
-  // The rows stand as those of the fullest term do, so that a deploy node's columns stand alike.
-  const fullest = inputs.reduce((a, b) => (b.rows.length > a.rows.length ? b : a));
-  for (const row of fullest.rows) places.of(row);
-  for (const { rows: terms, values: from } of inputs) {
+  const [fullest, ...others] = inputs.map(explicit).sort((a, b) => b.rows.length - a.rows.length) as [
+    Columns,
+    ...Columns[],
+  ];
+  const { shape, probes } = fullest;
+  positions.use(fullest.rows);
+  if (others.some(({ rows }) => !positions.haveAll(rows))) {
+    positions.use(Int32Array.from(new Set([fullest, ...others].flatMap(({ rows }) => [...rows]))));
+  }
+  const { rows } = positions;
+  const values = scratch.values(rows.length * probes);
+  copy(fullest, values);
+  values.fill(0, fullest.rows.length * probes);
+  for (const { rows: terms, values: from, start, stride } of others) {
+    const isAligned = terms === rows;
     for (let i = 0; i < terms.length; i++) {
-      const to = places.of(terms[i]!) * probes;
-      for (let probe = 0; probe < probes; probe++) values[to + probe]! += from[i * probes + probe]!;
+      const to = (isAligned ? i : positions.of(terms[i]!)) * probes;
+      const at = start + i * stride;
+      for (let probe = 0; probe < probes; probe++) values[to + probe]! += from[at + probe]!;
     }
   }
-  const rows = scratch.rows(places.count);
-  rows.set(places.cells.subarray(0, places.count));
-  places.reset();
-  return { shape, probes, rows, values: values.subarray(0, rows.length * probes), operations };
+  return blockOf(shape, probes, rows, values, operations);
+}
+
+/** Writes values [rows, probes]. */
+function copy({ rows, probes, values: from, start, stride }: Columns, to: Float64Array): void {
+  for (let i = 0; i < rows.length; i++) {
+    const at = start + i * stride;
+    for (let probe = 0; probe < probes; probe++) to[i * probes + probe] = from[at + probe]!;
+  }
 }
 
 function globalAvgPool(node: Node<'globalAvgPool'>, [mapShape]: readonly Shape[]): Evaluate {
@@ -423,12 +609,11 @@ function globalAvgPool(node: Node<'globalAvgPool'>, [mapShape]: readonly Shape[]
         for (let entry = 0; entry < count; entry++) sums[to + probe[entry]!]! += value[entry]!;
       },
     );
-    const used = scratch.rows(places.count);
-    used.set(places.cells.subarray(0, places.count));
+    const used = scratch.kept(places.cells, places.count);
     places.reset();
     const means = sums.subarray(0, used.length * probes);
     for (let i = 0; i < means.length; i++) means[i]! /= area;
-    return { shape: node.shape, probes, rows: used, values: means, operations: x!.operations + terms + 1 };
+    return blockOf(node.shape, probes, used, means, x!.operations + terms + 1);
   };
 }
 
@@ -465,22 +650,23 @@ function windowLinear(node: Node<'windowLinear'>, context: Context): Evaluate {
   const [height, width] = op.window;
   const pixels = height * width;
   const cut: Shape = [elements(map) / (op.sets * pixels), op.sets, height, width];
-  const into = partitioned(node, map);
-  const back = departitioned(departitionRows(windows), width);
+  const into = mover(partitioned(node, map), cut);
+  const back = mover(departitioned(departitionRows(windows), width), shape);
   const product = setLinear(cut, weight('weight'), absolute);
   const value = (role: Role, index: number) => magnitudeOf(weight(role)[index]!, absolute);
   const channelOf = (row: number) => Math.floor(row / pixels) % windows.channels;
   const inSets = (row: number) => row % (op.sets * pixels);
+  const scales = op.affine ? Float64Array.from(weight('scale'), (scale) => magnitudeOf(scale, absolute)) : [];
   const scratch = new Scratch();
   return ([x]) => {
-    let y = product(moved(x!, into, cut));
-    if (op.affine) y = scaled(y, (row) => value('scale', channelOf(row)), 1, scratch);
+    let y = product(into(x!));
+    if (op.affine) y = scaled(y, scales, pixels, 1, scratch);
     if (op.affine && part === 'constant') {
       y = plusConstant(y, (row) => value('shift', channelOf(row)) * value('row_sum', inSets(row)));
       y = { ...y, operations: y.operations + 1 };
     }
     if (op.bias && part === 'constant') y = plusConstant(y, (row) => value('bias', inSets(row)));
-    return moved(y, back, shape);
+    return back(y);
   };
 }
 
@@ -505,27 +691,28 @@ const rules: OpRules<[context: Context], Evaluate> = {
     };
   },
   add: (node) => {
-    const places = new Places(elements(node.shape));
+    const positions = new Positions(elements(node.shape));
     const scratch = new Scratch();
-    return (inputs) => add(inputs, node.shape, places, scratch);
+    return (inputs) => add(inputs, positions, scratch);
   },
   mul: refuse,
   scale: ({ op }, { absolute = false }) => {
-    const factor = magnitudeOf(op.factor, absolute);
+    const factors = [magnitudeOf(op.factor, absolute)];
     const scratch = new Scratch();
-    return ([x]) => scaled(x!, () => factor, 1, scratch);
+    return ([x]) => scaled(x!, factors, 1, 1, scratch);
   },
   relu: refuse,
   gelu: refuse,
   sigmoid: refuse,
   globalAvgPool: (node, { inputShapes }) => globalAvgPool(node, inputShapes),
   partition: (node, { inputShapes }) => {
-    const to = partitioned(node, inputShapes[0]!);
-    return ([x]) => moved(x!, to, node.shape);
+    const move = mover(partitioned(node, inputShapes[0]!), node.shape);
+    return ([x]) => move(x!);
   },
   departition: (node, { inputShapes }) => {
-    const to = departitioned(departitionRows(windowsOfParts(node, inputShapes[0]!)), inputShapes[0]![3]!);
-    return ([x]) => moved(x!, to, node.shape);
+    const windows = windowsOfParts(node, inputShapes[0]!);
+    const move = mover(departitioned(departitionRows(windows), inputShapes[0]![3]!), node.shape);
+    return ([x]) => move(x!);
   },
   setLinear: (node, { weight, part, absolute = false }) => {
     const product = setLinear(node.shape, weight('weight'), absolute);

@@ -126,6 +126,8 @@ async function openRuntimeMatMul(runtime: Runtime, threads: number): Promise<Mat
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     logSeverityLevel: 3, // errors only
+    // Between two products there is other work, which threads that spin would take the cores from.
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
   });
   return async (a, b, arrays = NEW_ARRAYS) => {
     const { n, g, m, p } = dimensions(a, b);

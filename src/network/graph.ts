@@ -14,8 +14,12 @@ export function nodesByName(network: Network): ReadonlyMap<string, Node> {
   return nodes;
 }
 
-/** Every weight key of the network with its shape, in node order. */
+const shapesByKey = new WeakMap<Network, ReadonlyMap<string, Shape>>();
+
+/** Every weight key of the network with its shape, in node order. Made once for each network. */
 export function weightShapesByKey(network: Network): ReadonlyMap<string, Shape> {
+  const known = shapesByKey.get(network);
+  if (known !== undefined) return known;
   const nodes = nodesByName(network);
   const shapes = new Map<string, Shape>();
   for (const node of network.nodes) {
@@ -26,6 +30,7 @@ export function weightShapesByKey(network: Network): ReadonlyMap<string, Shape> 
       shapes.set(key, shape);
     }
   }
+  shapesByKey.set(network, shapes);
   return shapes;
 }
 

@@ -3,7 +3,7 @@
  * that agree on zero and on a basis agree everywhere. So the reference region, by its ops' definitions and not by the
  * fuser's formulas, and the deploy node are evaluated on zero and on one-hot probes, and compared column by column.
  */
-import { type Columns, columnsOf, NotAffine, noColumns } from '../interpreters/columns.ts';
+import { type Columns, columnsOf, NotAffine, noColumns, oneHotColumns } from '../interpreters/columns.ts';
 import { InputError } from '../network/errors.ts';
 import { subnetwork, weightShapesByKey, withInputShapes } from '../network/graph.ts';
 import { isKind, type Network, type Node } from '../network/ops.ts';
@@ -50,8 +50,8 @@ export interface BasisFinding {
   readonly rounding: Rounding;
 }
 
-/** Probes side by side: a cache line of float32 weights. */
-const WIDTH = 16;
+/** Probes side by side: a few cache lines of float32 weights, which memory hands over faster than one. */
+const WIDTH = 64;
 
 /** One of the pairs of maps that a region's equality comes down to. */
 interface Pair {
@@ -240,21 +240,14 @@ function isSeparable(networks: readonly Network[]): boolean {
   });
 }
 
-/** Probes of one input. */
-type Probe = Pick<Columns, 'rows' | 'values' | 'probes'>;
-
 /** `count` probes; element(probe, i) is the i-th element that the probe sets to one. */
-function ones(count: number, each: number, element: (probe: number, i: number) => number): Probe {
+function ones(shape: Shape, count: number, each: number, element: (probe: number, i: number) => number): Columns {
   const rows = new Int32Array(count * each);
-  const values = new Float64Array(rows.length * count);
   // Probe by probe within an element, so that those that meet the same weights stand together.
   for (let i = 0; i < each; i++) {
-    for (let probe = 0; probe < count; probe++) {
-      rows[i * count + probe] = element(probe, i);
-      values[(i * count + probe) * count + probe] = 1;
-    }
+    for (let probe = 0; probe < count; probe++) rows[i * count + probe] = element(probe, i);
   }
-  return { rows, values, probes: count };
+  return oneHotColumns(shape, count, rows);
 }
 
 type Cutting = Node<'partition'> | Node<'windowLinear'>;
@@ -275,16 +268,11 @@ function commonCut(networks: readonly Network[]): Cutting | undefined {
 }
 
 /** Batches of probes that hold a basis of the input between them. */
-function* basisOf(shape: Shape, networks: readonly Network[]): Generator<Probe> {
-  const batches = function* (
-    total: number,
-    each: number,
-    element: (probe: number, i: number) => number,
-    width = WIDTH,
-  ) {
-    for (let first = 0; first < total; first += width) {
-      const count = Math.min(width, total - first);
-      yield ones(count, each, (probe, i) => element(first + probe, i));
+function* basisOf(shape: Shape, networks: readonly Network[]): Generator<Columns> {
+  const batches = function* (total: number, each: number, element: (probe: number, i: number) => number, side = WIDTH) {
+    for (let first = 0; first < total; first += side) {
+      const count = Math.min(side, total - first);
+      yield ones(shape, count, each, (probe, i) => element(first + probe, i));
     }
   };
   const cut = commonCut(networks);
@@ -295,28 +283,28 @@ function* basisOf(shape: Shape, networks: readonly Network[]): Generator<Probe> 
     const [h, w] = cut.op.window;
     const { sets } = cut.op;
     yield* batches(h * w, sets, (pixel, set) => (set * height + Math.floor(pixel / w)) * width + (pixel % w));
-    yield* routes(channels * rows * columns, (window) => {
+    yield routes(shape, channels * rows * columns, (window) => {
       const [channel, part] = [Math.floor(window / (rows * columns)), window % (rows * columns)];
       return (channel * height + Math.floor(part / columns) * h) * width + (part % columns) * w;
     });
     return;
   }
   const area = height * width;
-  // Where each probe holds all channels, and few weights are read, probes side by side would be zeros mostly.
-  const side = has(networks, 'setLinear') ? WIDTH : 1;
+  // Where each probe holds all channels it reads few weights: of many probes side by side most values would be zeros.
+  const side = has(networks, 'setLinear') ? WIDTH : width;
   if (isSeparable(networks)) yield* batches(area, channels, (at, channel) => channel * area + at, side);
   else yield* batches(channels * area, 1, (at) => (at % channels) * area + Math.floor(at / channels));
 }
 
 /** Every window in as many probes as its number has binary digits, each in its own: none can be taken for another. */
-function* routes(windows: number, element: (window: number) => number): Generator<Probe> {
+function routes(shape: Shape, windows: number, element: (window: number) => number): Columns {
   const probes = Math.ceil(Math.log2(windows + 1));
   const rows = Int32Array.from({ length: windows }, (_, window) => element(window));
   const values = new Float64Array(windows * probes);
   for (let window = 0; window < windows; window++) {
     for (let bit = 0; bit < probes; bit++) values[window * probes + bit] = Math.floor((window + 1) / 2 ** bit) % 2;
   }
-  yield { rows, values, probes };
+  return { ...noColumns(shape, probes), rows, values };
 }
 
 /** The maps of a pair, ready for probes; magnitudes and tap names are made when they are first needed. */
@@ -384,14 +372,14 @@ interface Probes {
 }
 
 /** Zero for every input but one. */
-function probesOf({ reference, deploy, inputs }: Pair, width: number, input?: string, x?: Probe): Probes {
+function probesOf({ reference, deploy, inputs }: Pair, width: number, input?: string, x?: Columns): Probes {
   const onto = (network: Network, name: string | undefined): ReadonlyMap<string, Columns> =>
     new Map(
       network.nodes
         .filter(({ op }) => op.kind === 'input')
         .map(({ name: own, shape }) => [
           own,
-          own === name && x !== undefined ? { ...x, shape, operations: 0 } : noColumns(shape, width),
+          own === name && x !== undefined ? { ...x, shape } : noColumns(shape, width),
         ]),
     );
   return { reference: onto(reference, input && inputs.get(input)), deploy: onto(deploy, input) };
@@ -416,7 +404,7 @@ function compareRowSums(pair: Pair, weights: Weights, stored: Weights, tally: Ta
   const shape = outputShape(pair.deploy);
   const [, , height = 1, width = 1] = shape;
   const [h, w] = op.window;
-  const window = ones(1, op.sets * h * w, (_probe, i) => {
+  const window = ones(shape, 1, op.sets * h * w, (_probe, i) => {
     const [set, pixel] = [Math.floor(i / (h * w)), i % (h * w)];
     return (set * height + Math.floor(pixel / w)) * width + (pixel % w);
   });
@@ -430,7 +418,7 @@ function compareRowSums(pair: Pair, weights: Weights, stored: Weights, tally: Ta
   const { deploy } = probesOf(of, 1);
   const expected = linear.reference(reference);
   const sums = constant.deploy(deploy);
-  const actual = { ...sums, rows: expected.rows, values: onRows(sums, expected.rows) };
+  const actual = onRows(sums, expected.rows);
   tally.add(expected, actual, {
     magnitude: () => linear.magnitude(reference),
     name: nameIn(constant, { reference, deploy }),
@@ -468,7 +456,7 @@ function lookup(x: Columns): (row: number, probe: number) => number {
   const places = new Map([...x.rows].map((row, place) => [row, place]));
   return (row, probe) => {
     const place = places.get(row);
-    return place === undefined ? 0 : x.values[place * x.probes + probe]!;
+    return place === undefined ? 0 : x.values[x.start + place * x.stride + probe]!;
   };
 }
 
@@ -516,21 +504,26 @@ class Tally {
     const { values: weights } = a;
     let correctly = 0;
     let details: Details | undefined;
-    for (let i = 0; i < values.length; i++) {
-      const value = values[i]!;
-      const stored = weights[i]!;
-      if (Math.fround(value) === stored && Number.isFinite(stored)) {
-        // Where neither has anything there is nothing to compare.
-        if (stored !== 0 || value !== 0) correctly++;
-        continue;
+    for (let i = 0; i < rows.length; i++) {
+      const from = e.start + i * e.stride;
+      const storedFrom = a.start + i * a.stride;
+      for (let probe = 0; probe < probes; probe++) {
+        const value = values[from + probe]!;
+        const stored = weights[storedFrom + probe]!;
+        if (Math.fround(value) === stored && Number.isFinite(stored)) {
+          // Where neither has anything there is nothing to compare.
+          if (stored !== 0 || value !== 0) correctly++;
+          continue;
+        }
+        details ??= {
+          sums: onRows(background.magnitude(), rows),
+          background,
+          operations: e.operations + 1,
+          shape: e.shape,
+        };
+        const { sums } = details;
+        this.#judge(value, stored, sums.values[sums.start + i * sums.stride + probe]!, rows[i]!, probe, details);
       }
-      details ??= {
-        sums: onRows(background.magnitude(), rows),
-        background,
-        operations: e.operations + 1,
-        shape: e.shape,
-      };
-      this.#judge(value, stored, details.sums[i]!, rows[Math.floor(i / probes)]!, i % probes, details);
     }
     this.#correctly += correctly;
     if (correctly === 0 && details === undefined) this.#silent += probes;
@@ -654,7 +647,7 @@ const SMALLEST_FLOAT32 = 2 ** -149;
 /** Made for a batch of probes when its first entry is not simply equal. */
 interface Details {
   /** S, entry by entry. */
-  readonly sums: Float64Array;
+  readonly sums: Columns;
   readonly operations: number;
   readonly shape: Shape;
   readonly background: Background;
@@ -662,33 +655,31 @@ interface Details {
 }
 
 function isSame(a: Int32Array, b: Int32Array): boolean {
+  if (a === b) return true;
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 
-/** The values of the given rows; of one that there is not, zeros. */
-function onRows(x: Columns, rows: Int32Array): Float64Array {
-  if (isSame(x.rows, rows)) return x.values;
-  const { probes } = x;
+/** The same on the given rows; zero on one that it has not. */
+function onRows(x: Columns, rows: Int32Array): Columns {
+  if (isSame(x.rows, rows)) return x;
+  const { probes, start, stride } = x;
   const place = new Int32Array(elements(x.shape)).fill(-1);
   x.rows.forEach((row, i) => {
     place[row] = i;
   });
   const values = new Float64Array(rows.length * probes);
   rows.forEach((row, i) => {
-    const from = place[row]! * probes;
-    if (from >= 0) values.set(x.values.subarray(from, from + probes), i * probes);
+    const at = place[row]!;
+    if (at >= 0) values.set(x.values.subarray(start + at * stride, start + at * stride + probes), i * probes);
   });
-  return values;
+  return { ...x, rows, values, start: 0, stride: probes };
 }
 
 /** Both on the same rows, in the same order. */
 function aligned(a: Columns, b: Columns): readonly [Columns, Columns] {
   if (isSame(a.rows, b.rows)) return [a, b];
   const rows = Int32Array.from(new Set([...a.rows, ...b.rows]));
-  return [
-    { ...a, rows, values: onRows(a, rows) },
-    { ...b, rows, values: onRows(b, rows) },
-  ];
+  return [onRows(a, rows), onRows(b, rows)];
 }

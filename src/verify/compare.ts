@@ -114,11 +114,7 @@ function verdictOf(compared: number, failures: number, undecided: number): Verdi
  */
 export function compare(actual: FloatArray, expected: FloatArray, bound: Float64Array): Comparison {
   if (bound.length !== expected.length) throw new Error(`${bound.length} bounds for ${expected.length} elements`);
-  const next = (from: number, least: number): number => {
-    let index = from;
-    while (index < expected.length && isWell(actual[index]! - expected[index]!, bound[index]!, least)) index++;
-    return index;
-  };
+  const next = (from: number, least: number) => nextUnwell(actual, expected, bound, from, least);
   return compareBy(actual, expected, {
     bound: (index) => bound[index]!,
     judge,
@@ -127,9 +123,20 @@ export function compare(actual: FloatArray, expected: FloatArray, bound: Float64
   });
 }
 
-/** Within a finite bound, by a ratio of at most `least`. */
-function isWell(difference: number, bound: number, least: number): boolean {
-  return Math.abs(difference) <= least * bound && bound < Number.POSITIVE_INFINITY;
+/** Index of the first element from `from` on that is not within a finite bound, by a ratio of at most `least`. */
+function nextUnwell(
+  actual: FloatArray,
+  expected: FloatArray,
+  bound: Float64Array,
+  from: number,
+  least: number,
+): number {
+  let index = from;
+  for (; index < expected.length; index++) {
+    const allowed = bound[index]!;
+    if (!(Math.abs(actual[index]! - expected[index]!) <= least * allowed && allowed < Number.POSITIVE_INFINITY)) break;
+  }
+  return index;
 }
 
 /** Distance from a float32 number to the next larger one: one unit in the last place. */
@@ -143,12 +150,8 @@ export function unitInLastPlace(value: number): number {
  * float32's units in the last place.
  */
 export function compareBits(actual: FloatArray, expected: FloatArray): Comparison {
-  const isSame = (a: number, e: number) => a === e && Object.is(a, e);
-  const next = (from: number): number => {
-    let index = from;
-    while (index < expected.length && isSame(actual[index]!, expected[index]!)) index++;
-    return index;
-  };
+  // Of an array and itself only a NaN is worth looking for.
+  const next = (from: number) => (actual === expected ? nextNaN(actual, from) : nextDifferent(actual, expected, from));
   return compareBy(actual, expected, {
     bound: () => 0,
     // `next` has passed over what is the same.
@@ -156,6 +159,24 @@ export function compareBits(actual: FloatArray, expected: FloatArray): Compariso
     unit: unitInLastPlace,
     next,
   });
+}
+
+/** Index of the first element from `from` on that is not the very same; zeros of different signs are not. */
+function nextDifferent(actual: FloatArray, expected: FloatArray, from: number): number {
+  let index = from;
+  for (; index < expected.length; index++) {
+    const a = actual[index]!;
+    const e = expected[index]!;
+    if (a !== e || (a === 0 && !Object.is(a, e))) break;
+  }
+  return index;
+}
+
+/** Index of the first NaN from `from` on. */
+function nextNaN(values: FloatArray, from: number): number {
+  let index = from;
+  while (index < values.length && !Number.isNaN(values[index]!)) index++;
+  return index;
 }
 
 /** A comparison that compared nothing, and why. */

@@ -6,8 +6,8 @@ import type { Precision } from '../network/precision.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
 import { magnitudeOptions } from './bounds.ts';
 
-/** Float32 values by the name of the node that they are fed to. */
-export type Values = ReadonlyMap<string, Tensor<Float32Array>>;
+/** Values that float32 holds exactly, by the name of the node that they are fed to. */
+export type Values = ReadonlyMap<string, Tensor>;
 
 /** The network's float64 output, in one of these arrays; by default in one that nobody else uses. */
 export async function outputOf(

@@ -4,7 +4,7 @@
  */
 import type { Field } from '../fused/field.ts';
 import { openFractionField } from '../fused/fractions.ts';
-import { type Fusion, fuseIn } from '../fused/fuse.ts';
+import { type Fusion, fuseIn, onlyFor } from '../fused/fuse.ts';
 import type { Values } from '../fused/rule.ts';
 import { evaluateRational, type RationalTensor, toNumber } from '../interpreters/rational.ts';
 import { weightShapesByKey, withInputShapes } from '../network/graph.ts';
@@ -13,7 +13,7 @@ import { elements, formatShape, type Shape, sameShape } from '../network/tensor.
 import { rationalInput, rationalWeights } from '../weights/rational.ts';
 import { type Comparison, type Difference, unitInLastPlace, WORST_SHOWN } from './compare.ts';
 import type { Finding } from './findings.ts';
-import { type Piece, pieces } from './pieces.ts';
+import { ownNodes, type Piece, pieces } from './pieces.ts';
 
 /**
  * Compares every piece on an input of its own, and the whole network from its input to its output, through its activations
@@ -107,15 +107,8 @@ export function fusePiece<T>(
   given: (key: string) => Values<T>,
 ): ReadonlyMap<string, FieldTensor<T>> {
   const shapes = weightShapesByKey(deploy);
-  const needed = new Set(shapes.keys());
-  const steps = fusion.steps.toReversed().filter(({ produced, consumed }) => {
-    if (!produced.some(([, key]) => needed.has(key))) return false;
-    for (const [, key] of produced) needed.delete(key);
-    for (const key of consumed) needed.add(key);
-    return true;
-  });
   const made = new Map<string, Values<T>>();
-  fuseIn({ ...fusion, steps: steps.toReversed() }, field, given, (key, _shape, values) => made.set(key, values));
+  fuseIn(onlyFor(fusion, ownNodes(deploy)), field, given, (key, _shape, values) => made.set(key, values));
   return new Map([...shapes].map(([key, shape]) => [key, { shape, data: made.get(key) ?? given(key) }]));
 }
 

@@ -11,7 +11,8 @@ export async function checkNetworks(
   session: Session,
   done: number,
 ): Promise<{ rows: NetworkRow[]; logits: Map<string, Tensor<Float32Array>> }> {
-  const { fusion, weights, stored, unrounded, input, engines, ledger } = session;
+  const { fusion, weights, deployed, input, engines, ledger } = session;
+  const { stored, unrounded } = deployed.whole;
   const forms = [
     { form: 'reference', network: fusion.reference, weights },
     { form: 'deploy', network: fusion.network, weights: stored },

@@ -21,6 +21,11 @@ export function isFused(piece: Piece): boolean {
   return piece.rules.length > 0;
 }
 
+/** Names of a piece's nodes of one form, but for its inputs, which are other pieces'. */
+export function ownNodes({ nodes }: Network): readonly string[] {
+  return nodes.filter(({ op }) => op.kind !== 'input').map(({ name }) => name);
+}
+
 /** The pieces in topological order. */
 export function pieces(fusion: Fusion): Piece[] {
   const regions = new Map(fusion.regions.map((region) => [region.deploy, region]));

@@ -3,6 +3,7 @@ import { type LoadedNetwork, UnsupportedOp } from '../engines/engine.ts';
 import { magnitudeField } from '../fused/field.ts';
 import { fuseIn } from '../fused/fuse.ts';
 import { operationsOf } from '../interpreters/magnitude.ts';
+import { Workspace } from '../interpreters/workspace.ts';
 import { weightShapesByKey, withInputShapes } from '../network/graph.ts';
 import { isKind } from '../network/ops.ts';
 import { FLOAT32, FLOAT64, gamma, NO_PRECISION } from '../network/precision.ts';
@@ -12,14 +13,15 @@ import { type Bound, errorBound } from './bounds.ts';
 import { type Comparison, compare, compareBits, undecided } from './compare.ts';
 import { Evaluated, outputOf, type Values } from './evaluated.ts';
 import type { Finding, Form } from './findings.ts';
-import { isFused, type Piece } from './pieces.ts';
+import { isFused, ownNodes, type Piece } from './pieces.ts';
 import type { Session } from './session.ts';
 
 /** Walks the oracle from the input to the logits, and checks the chosen pieces on the way. */
 export async function checkPieces(session: Session, all: readonly Piece[], chosen: ReadonlySet<Piece>): Promise<void> {
   const { fusion, weights, input } = session;
   const lastUse = new Map(all.flatMap((piece) => piece.reference.inputs.map((name) => [name, piece] as const)));
-  const values = new Map(fusion.reference.inputs.map((name) => [name, input]));
+  const values = new Map<string, Tensor>(fusion.reference.inputs.map((name) => [name, input]));
+  const kept = new Workspace();
   const needsValues = session.wants('algebra') || session.wants('runtime');
   for (const [done, piece] of all.entries()) {
     session.arrays.reset();
@@ -32,9 +34,21 @@ export async function checkPieces(session: Session, all: readonly Piece[], chose
     const output = isChosen
       ? await checkOnValues(session, piece, inputs)
       : await outputOf(piece.reference, weights, inputs, session.arrays);
-    values.set(piece.reference.output, toFloat32(output));
-    for (const name of piece.reference.inputs) if (lastUse.get(name) === piece) values.delete(name);
+    values.set(piece.reference.output, roundedTo32(output, kept));
+    for (const name of piece.reference.inputs) {
+      if (lastUse.get(name) !== piece) continue;
+      const { data } = values.get(name)!;
+      values.delete(name);
+      if (data instanceof Float64Array) kept.release(data);
+    }
   }
+}
+
+/** Rounded to float32, in an array that holds float64, as the oracle takes it. */
+function roundedTo32({ shape, data }: Tensor, arrays: Workspace): Tensor<Float64Array> {
+  const rounded = arrays.take(data.length);
+  for (let i = 0; i < rounded.length; i++) rounded[i] = Math.fround(data[i]!);
+  return { shape, data: rounded };
 }
 
 /** On the piece's own input, and on a probe where that is too small. Returns the reference's float64 output. */
@@ -47,10 +61,10 @@ async function checkOnValues(session: Session, piece: Piece, inputs: Values): Pr
 
 /** Are these deploy weights right, for every input? */
 function checkColumns(session: Session, piece: Piece): void {
-  const { ledger, weights, stored } = session;
+  const { ledger, weights, deployed } = session;
   // Who gives deploy weights may have fused them in float32; ours have no excuse.
-  const demand = session.deployWeights === undefined ? 'correctly rounded' : 'fused in float32';
-  for (const [i, finding] of checkBasis(piece, weights, stored, demand).entries()) {
+  const demand = deployed.areGiven ? 'fused in float32' : 'correctly rounded';
+  for (const [i, finding] of checkBasis(piece, weights, deployed.of(piece).stored, demand).entries()) {
     const { rounding, ...rest } = finding;
     // The region's entries are counted once.
     ledger.add({ ...describe(piece), tier: 'basis', ...rest, ...(i === 0 ? { rounding } : {}) });
@@ -59,7 +73,8 @@ function checkColumns(session: Session, piece: Piece): void {
 
 /** A node that fusing leaves as it is keeps its weights, rounded to float32: no basis is needed to see that. */
 function checkKept(session: Session, piece: Piece): void {
-  const { ledger, stored, unrounded } = session;
+  const { ledger, deployed } = session;
+  const { stored, unrounded } = deployed.of(piece);
   for (const key of weightShapesByKey(piece.deploy).keys()) {
     const actual = stored.get(key)!;
     const comparison = compareBits(actual.data, toFloat32(unrounded.get(key)!).data);
@@ -71,11 +86,12 @@ function checkKept(session: Session, piece: Piece): void {
 
 /** Are the stored deploy weights, bit for bit, the ones that our fuser makes? */
 function checkWeights(session: Session, piece: Piece): void {
-  const { ledger, stored, unrounded } = session;
+  const { ledger, deployed } = session;
+  const { stored, unrounded } = deployed.of(piece);
   for (const key of weightShapesByKey(piece.deploy).keys()) {
     const actual = stored.get(key)!;
     // Where none are given, the stored ones are the fuser's own, rounded.
-    const expected = session.deployWeights === undefined ? actual : toFloat32(unrounded.get(key)!);
+    const expected = deployed.areGiven ? toFloat32(unrounded.get(key)!) : actual;
     const comparison = compareBits(actual.data, expected.data);
     const cause =
       comparison.failures > 0 && isFused(piece) ? { roundedInFloat32: isRoundedInFloat32(session, piece, key) } : {};
@@ -85,12 +101,13 @@ function checkWeights(session: Session, piece: Piece): void {
 
 /** Whether fusing in float32, as most tools do, can have made the stored weight. */
 function isRoundedInFloat32(session: Session, piece: Piece, key: string): boolean {
-  const exact = session.unrounded.get(key)!.data;
+  const { unrounded, stored } = session.deployed.of(piece);
+  const exact = unrounded.get(key)!.data;
   // The magnitudes of the weights, made on the first failure only.
   session.magnitudes ??= magnitudesOf(session);
   const sums = session.magnitudes.get(key)!;
   const factor = gamma(session.roundings.get(piece.name)! + 1, FLOAT32.unitRoundoff);
-  const actual = session.stored.get(key)!.data;
+  const actual = stored.get(key)!.data;
   return actual.every((value, i) => Math.abs(value - exact[i]!) <= factor * sums[i]!);
 }
 
@@ -102,8 +119,7 @@ function magnitudesOf({ fusion, weights }: Session): ReadonlyMap<string, ArrayLi
 }
 
 function describe(piece: Piece): Pick<Finding, 'piece' | 'rules' | 'reference'> {
-  const reference = piece.reference.nodes.filter(({ op }) => op.kind !== 'input').map(({ name }) => name);
-  return { piece: piece.name, rules: piece.rules, reference };
+  return { piece: piece.name, rules: piece.rules, reference: ownNodes(piece.reference) };
 }
 
 /** A map just large enough to tell corner, edge and interior apart, for a kernel that the piece's own map cannot fill. */
@@ -140,7 +156,7 @@ function scaledTo(own: Tensor, probe: Tensor<Float32Array>): Tensor<Float32Array
 
 /** The algebra and runtime tiers of one piece. Returns the reference's float64 output. */
 async function checkPiece(session: Session, piece: Piece, inputs: Values, input: 'own' | 'probe'): Promise<Tensor> {
-  const { ledger, weights, unrounded, stored, engines, floor, arrays } = session;
+  const { ledger, weights, deployed, engines, floor, arrays } = session;
   const reference = await Evaluated.of(piece.reference, weights, inputs, arrays);
   const deployInputs = new Map([...piece.inputs].map(([name, source]) => [name, inputs.get(source)!]));
   const common = { ...describe(piece), input, shape: reference.output.shape };
@@ -161,12 +177,12 @@ async function checkPiece(session: Session, piece: Piece, inputs: Values, input:
   if (isFused(piece) && session.wants('algebra')) {
     const extra = operationsOf(piece.deploy) + session.roundings.get(piece.name)!;
     const bound = errorBound(await reference.magnitude(floor, FLOAT64), FLOAT64, extra, arrays);
-    const actual = await outputOf(piece.deploy, unrounded, deployInputs, arrays);
+    const actual = await outputOf(piece.deploy, deployed.of(piece).unrounded, deployInputs, arrays);
     const comparison = compareWithin(actual, reference.output, bound);
     ledger.add({ ...common, tier: 'algebra', operations: bound.operations, comparison });
   }
   if (!session.wants('runtime') || engines.length === 0) return reference.output;
-  const deploy = await Evaluated.of(piece.deploy, stored, deployInputs, arrays);
+  const deploy = await Evaluated.of(piece.deploy, deployed.of(piece).stored, deployInputs, arrays);
   const forms: (readonly [Form, Evaluated])[] = isFused(piece)
     ? [
         ['reference', await asEngineTakes(session, piece, reference)],
@@ -206,8 +222,14 @@ function compareWithin(actual: Tensor, expected: Tensor, { bound, isBounded }: B
 }
 
 function isAllFinite(values: Float64Array): boolean {
-  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]!)) return false;
-  return true;
+  // A number times zero is zero, an infinity or a NaN times zero is NaN: no branch for each element.
+  let zero = 0;
+  for (let i = 0; i < values.length; i++) zero += values[i]! * 0;
+  return zero === 0;
+}
+
+function inFloat32(values: Values): ReadonlyMap<string, Tensor<Float32Array>> {
+  return new Map([...values].map(([name, value]) => [name, toFloat32(value)]));
 }
 
 async function compareRun(engine: Engine, evaluated: Evaluated, bound: Bound): Promise<Comparison> {
@@ -215,7 +237,7 @@ async function compareRun(engine: Engine, evaluated: Evaluated, bound: Bound): P
   let loaded: LoadedNetwork | undefined;
   try {
     loaded = await engine.load(network, weights);
-    return compareWithin(await loaded.run(inputs), output, bound);
+    return compareWithin(await loaded.run(inFloat32(inputs)), output, bound);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     return undecided(error instanceof UnsupportedOp ? 'inconclusive' : 'fail', reason);

@@ -1,5 +1,5 @@
 import { roundingsField } from '../fused/field.ts';
-import { type Fusion, fuseIn, type Region } from '../fused/fuse.ts';
+import { type Fusion, fuseIn, onlyFor, type Region } from '../fused/fuse.ts';
 import { nodesByName, weightShapesByKey } from '../network/graph.ts';
 import { elements } from '../network/tensor.ts';
 
@@ -38,20 +38,13 @@ function countRoundings(fusion: Fusion, deployNodes: ReadonlySet<string>): Reado
   for (const { name, weights } of fusion.network.nodes) {
     if (deployNodes.has(name)) for (const key of Object.values(weights)) owners.set(key, name);
   }
-  const needed = new Set(owners.keys());
-  const steps = fusion.steps.toReversed().filter(({ consumed, produced }) => {
-    if (!produced.some(([, key]) => needed.has(key))) return false;
-    for (const [, key] of produced) needed.delete(key);
-    for (const key of consumed) needed.add(key);
-    return true;
-  });
   const shapes = weightShapesByKey(fusion.reference);
   const sizes = new Map([...shapes].map(([key, shape]) => [key, elements(shape)]));
   // Given weights have no roundings, and are never written to.
   const zeros = new Float64Array([...sizes.values()].reduce((most, size) => Math.max(most, size), 0));
   const most = new Map([...deployNodes].map((name) => [name, 0]));
   fuseIn(
-    { ...fusion, steps: steps.reverse() },
+    onlyFor(fusion, deployNodes),
     roundingsField,
     (key) => zeros.subarray(0, sizes.get(key)!),
     (key, _shape, counts) => {

@@ -2,6 +2,7 @@ import type { Engine } from '../engines/engine.ts';
 import type { Fusion } from '../fused/fuse.ts';
 import type { Workspace } from '../interpreters/workspace.ts';
 import type { Shape, Tensor, Weights } from '../network/tensor.ts';
+import type { DeployWeights } from './deploy-weights.ts';
 import type { Finding, Ledger, Tier } from './findings.ts';
 
 export interface VerifyRequest {
@@ -37,8 +38,7 @@ export interface Session extends VerifyRequest {
   readonly arrays: Workspace;
   readonly ledger: Ledger;
   readonly wants: (tier: Tier) => boolean;
-  readonly unrounded: Weights;
-  readonly stored: Weights<Float32Array>;
+  readonly deployed: DeployWeights;
   /** The reference weights as an engine takes them. */
   readonly rounded: Weights<Float32Array>;
   /** Per deploy node: the most roundings on the way to one of its fused weights. */

@@ -1,5 +1,5 @@
 import type { Engine } from '../engines/engine.ts';
-import { type Fusion, fuseWeights, roundWeights } from '../fused/fuse.ts';
+import { type Fusion, roundWeights } from '../fused/fuse.ts';
 import { checkStructure } from '../fused/structure.ts';
 import { Workspace } from '../interpreters/workspace.ts';
 import { InputError } from '../network/errors.ts';
@@ -8,6 +8,7 @@ import { FLOAT64, type Precision } from '../network/precision.ts';
 import { elements } from '../network/tensor.ts';
 import { magnitudeOptions } from './bounds.ts';
 import { runCanaries } from './canaries.ts';
+import { DeployWeights } from './deploy-weights.ts';
 import { checkDyadic } from './dyadic.ts';
 import { checkExact } from './exact.ts';
 import { Ledger, type Tier, type Verification, worstVerdict } from './findings.ts';
@@ -59,14 +60,12 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
     );
   }
   if (only === undefined && wants('exact')) await exactTier(request, ledger);
-  const unrounded = fuseWeights(fusion, weights);
   const session: Session = {
     ...request,
     arrays: new Workspace(),
     ledger,
     wants,
-    unrounded,
-    stored: request.deployWeights ?? roundWeights(unrounded),
+    deployed: new DeployWeights(fusion, weights, request.deployWeights),
     roundings: roundingsOf(fusion),
     rounded: roundWeights(weights),
     floor: Math.max(...precisionsOf(engines).map((precision) => magnitudeOptions(precision).floor)),
