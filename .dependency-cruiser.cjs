@@ -30,7 +30,8 @@ module.exports = {
     ),
     only('certify', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'artefacts']),
     only('audit', ['network', 'interpreters', 'reference', 'fused', 'artefacts/onnx-messages', 'weights/system-error']),
-    only('report', ['network', 'audit', 'verify']),
+    only('golden', ['network', 'reference', 'weights', 'interpreters', 'fused', 'engines/engine', 'verify']),
+    only('report', ['network', 'audit', 'verify', 'golden']),
     only('bench', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'audit', 'report']),
     {
       name: 'interpreters-are-independent',

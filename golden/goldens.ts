@@ -1,17 +1,16 @@
 /** What the tests of the goldens share: where the files are, and how far our values stand from theirs. */
 import { fileURLToPath } from 'node:url';
-import { evaluateFloat64 } from '../src/interpreters/float64.ts';
+import { type Golden, isGolden, readManifest } from '../src/golden/manifest.ts';
 import type { Network } from '../src/network/ops.ts';
 import { formatShape, type Tensor, type Weights } from '../src/network/tensor.ts';
-import { buildNetwork, loadConfig } from '../src/reference/config.ts';
+import { buildNetwork } from '../src/reference/config.ts';
 import { randomInput } from '../src/weights/random.ts';
 import { readSafetensors } from '../src/weights/safetensors.ts';
 
-/**
- * Largest |ours - PyTorch's| over the largest |PyTorch's|. Both are float64: u = 2^-53 = 1.1e-16, sums of 10 to 1e4 terms
- * with errors that grow as their root, over about 100 layers, whose gains stay below 10; so 1e-16 * 100 * 100 * 10.
- */
-export const FLOAT64_AGREEMENT = 1e-11;
+export { FLOAT64_AGREEMENT } from '../src/golden/check.ts';
+
+/** This folder. */
+export const FOLDER = fileURLToPath(new URL('.', import.meta.url));
 
 /** Absolute path of a file, given from this folder. */
 export function pathOf(file: string): string {
@@ -21,6 +20,28 @@ export function pathOf(file: string): string {
 /** Tensors of a golden file, given from this folder. */
 export function readGolden(file: string): Promise<Weights> {
   return readSafetensors(pathOf(file));
+}
+
+export const manifest = await readManifest(FOLDER);
+
+/** Every file that holds what networks compute. */
+export const goldens: readonly Golden[] = manifest.goldens.filter(isGolden);
+
+export function goldenNamed(name: string): Golden {
+  const found = goldens.find((golden) => golden.name === name);
+  if (found === undefined) throw new Error(`no golden is named ${name}`);
+  return found;
+}
+
+/** The train form that a golden is of, on its input's size. */
+export function networkOf({ name, config, input }: Golden): Network {
+  return buildNetwork(config, input, name);
+}
+
+/** Names of the goldens whose file `NAME.suffix` is listed. */
+export function namesWith(suffix: string, family: string): readonly string[] {
+  const names = manifest.goldens.flatMap(({ name }) => (name.endsWith(suffix) ? [name.slice(0, -suffix.length)] : []));
+  return names.filter((name) => goldenNamed(name).config.family === family);
 }
 
 /**
@@ -45,25 +66,14 @@ export function disagreement(
 }
 
 /** The portable input of a golden. */
-export function inputOf(network: Network, seed: number): Tensor<Float32Array> {
-  return randomInput(network.nodes[0]?.shape ?? [], seed);
+export function inputOf(network: Network, seed: number | undefined): Tensor<Float32Array> {
+  return randomInput(network.nodes[0]?.shape ?? [], seed ?? Number.NaN);
 }
 
-export async function logitsOf(network: Network, weights: Weights, input: Tensor): Promise<Tensor | undefined> {
-  const values = await evaluateFloat64(network, weights, new Map([['input', input]]));
-  return values.get(network.output);
-}
+/** Beyond so many pixels a golden takes seconds. */
+const SMALL = 64 * 128;
 
-/** An example checkpoint: its network on its input's size, weights, input and float64 logits. */
-export async function readExample(name: string) {
-  const [config, weights, inputs, golden] = await Promise.all([
-    loadConfig(pathOf(`examples/${name}.json`)),
-    readGolden(`examples/${name}.weights.safetensors`),
-    readGolden(`examples/${name}.input.safetensors`),
-    readGolden(`examples/${name}.logits.safetensors`),
-  ]);
-  const input = inputs.get('input');
-  if (input === undefined) throw new Error(`${name} has no input`);
-  const [batch = 0, , height = 0, width = 0] = input.shape;
-  return { network: buildNetwork(config, { batch, height, width }, name), weights, input, golden };
+/** Whether a golden is of a network as large as it was published. */
+export function isFullSize({ input }: Golden): boolean {
+  return input.height * input.width > SMALL;
 }

@@ -1,23 +1,27 @@
 /**
- * Our networks against someone else's code: the original RepMLPNet in PyTorch float64 (see oracle/README.md).
+ * Our RepMLPNet against the original in PyTorch float64, layer by layer, its injected weights and keys (see
+ * oracle/README.md). Logits and stages are in check.test.ts.
  */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { deployForms, fuseTo } from '../src/fused/forms.ts';
 import { type Fusion, fuseWeights } from '../src/fused/fuse.ts';
+import type { Golden } from '../src/golden/manifest.ts';
 import { evaluateFloat64 } from '../src/interpreters/float64.ts';
 import { nodesByName, weightShapesByKey } from '../src/network/graph.ts';
 import { isKind, type Network } from '../src/network/ops.ts';
-import { elements, formatShape, type Tensor, type Weights } from '../src/network/tensor.ts';
-import { buildNetwork, parseConfig } from '../src/reference/config.ts';
-import { checkWeights } from '../src/weights/check.ts';
+import { elements, type Tensor, type Weights } from '../src/network/tensor.ts';
 import { randomWeights } from '../src/weights/random.ts';
-import { disagreement, FLOAT64_AGREEMENT, inputOf, logitsOf, pathOf, readExample, readGolden } from './goldens.ts';
-import manifest from './manifest.json' with { type: 'json' };
-
-const { cases, others } = manifest.repmlpnet;
-
-type Case = (typeof cases)[number];
+import {
+  disagreement,
+  FLOAT64_AGREEMENT,
+  goldenNamed,
+  inputOf,
+  namesWith,
+  networkOf,
+  pathOf,
+  readGolden,
+} from './goldens.ts';
 
 /**
  * Largest |ours - PyTorch's| of an injected weight or bias, over the largest |PyTorch's|. Each is a sum of at most 5
@@ -26,37 +30,6 @@ type Case = (typeof cases)[number];
  */
 const INJECTED_AGREEMENT = 6e-14;
 
-/** Logits of the train form against the train golden's, and of each deploy form against both: five comparisons. */
-const COMPARISONS = 5;
-
-/** Compares every form's logits with the golden's; returns the number of elements compared. */
-async function compareForms(network: Network, weights: Weights, input: Tensor, golden: Weights): Promise<number> {
-  checkWeights(network, weights, 'weights');
-  const train = disagreement(await logitsOf(network, weights, input), golden.get('train'));
-  expect(train.relative, 'train form').toBeLessThan(FLOAT64_AGREEMENT);
-  let compared = train.compared;
-  for (const form of deployForms(network)) {
-    const fusion = fuseTo(form, network);
-    const logits = await logitsOf(fusion.network, fuseWeights(fusion, weights), input);
-    for (const theirs of ['train', 'deploy']) {
-      const deploy = disagreement(logits, golden.get(theirs));
-      expect(deploy.relative, `${form.name} against their ${theirs} form`).toBeLessThan(FLOAT64_AGREEMENT);
-      compared += deploy.compared;
-    }
-  }
-  return compared;
-}
-
-async function build({ name, config, input }: Case): Promise<Network> {
-  return buildNetwork(await parseConfig(config, name), input, name);
-}
-
-function caseNamed(name: string): Case {
-  const found = cases.find((golden) => golden.name === name);
-  if (found === undefined) throw new Error(`no golden is named ${name}`);
-  return found;
-}
-
 function deployNetwork(network: Network, name: string): Fusion {
   const form = deployForms(network).find((form) => form.name === name);
   if (form === undefined) throw new Error(`${network.name} has no form ${name}`);
@@ -64,36 +37,17 @@ function deployNetwork(network: Network, name: string): Fusion {
 }
 
 /** A deploy form and its weights, not rounded. */
-async function deployForm(golden: Case, name: string): Promise<{ network: Network; weights: Weights }> {
-  const network = await build(golden);
+async function deployForm(golden: Golden, name: string): Promise<{ network: Network; weights: Weights }> {
+  const network = networkOf(golden);
   const fusion = deployNetwork(network, name);
-  return { network: fusion.network, weights: fuseWeights(fusion, randomWeights(network, golden.seed)) };
+  return { network: fusion.network, weights: fuseWeights(fusion, randomWeights(network, golden.seed!)) };
 }
-
-describe('RepMLPNet against the original in float64', () => {
-  for (const golden of cases) {
-    const { name, file, seed, config, input } = golden;
-    const logits = COMPARISONS * input.batch * config.num_class;
-    const title = `${name} at ${formatShape([input.batch, config.in_channels, input.height, input.width])}: ${logits} logits`;
-    it(title, async () => {
-      const network = await build(golden);
-      const weights = randomWeights(network, seed);
-      const compared = await compareForms(network, weights, inputOf(network, seed), await readGolden(file));
-      expect(compared).toBe(logits);
-    });
-  }
-
-  it('example checkpoint repmlpnet: 50 logits', async () => {
-    const { network, weights, input, golden } = await readExample('repmlpnet');
-    expect(await compareForms(network, weights, input, golden)).toBe(COMPARISONS * 2 * 5);
-  });
-});
 
 describe('tiny_rectangles, layer by layer', () => {
   const TAPPED = 'repmlpnet_tiny_rectangles';
 
   /** Every value of the network under the original's module paths and in its shapes. */
-  async function valuesByModule(network: Network, weights: Weights, seed: number) {
+  async function valuesByModule(network: Network, weights: Weights, seed: number | undefined) {
     const inputs = new Map([['input', inputOf(network, seed)]]);
     const values = await evaluateFloat64(network, weights, inputs, { keep: 'all' });
     const nodes = nodesByName(network);
@@ -115,10 +69,10 @@ describe('tiny_rectangles, layer by layer', () => {
   }
 
   it('train form: every conv, batch norm, linear and RepMLPBlock', async () => {
-    const golden = caseNamed(TAPPED);
-    const network = await build(golden);
+    const golden = goldenNamed(TAPPED);
+    const network = networkOf(golden);
     const taps = await readGolden(`fixtures/${TAPPED}.taps.safetensors`);
-    const values = await valuesByModule(network, randomWeights(network, golden.seed), golden.seed);
+    const values = await valuesByModule(network, randomWeights(network, golden.seed!), golden.seed);
     expect(tapped(network)).toEqual([...taps.keys()].sort());
     for (const [tap, expected] of taps) {
       expect(disagreement(values.get(tap), expected).relative, tap).toBeLessThan(FLOAT64_AGREEMENT);
@@ -126,7 +80,7 @@ describe('tiny_rectangles, layer by layer', () => {
   });
 
   it('deploy-official form: every conv, batch norm, linear and RepMLPBlock', async () => {
-    const golden = caseNamed(TAPPED);
+    const golden = goldenNamed(TAPPED);
     const { network, weights } = await deployForm(golden, 'deploy-official');
     const taps = await readGolden(`fixtures/${TAPPED}.deploy-taps.safetensors`);
     const values = await valuesByModule(network, weights, golden.seed);
@@ -137,12 +91,13 @@ describe('tiny_rectangles, layer by layer', () => {
   });
 
   it('deploy form: every RepMLPBlock', async () => {
-    const golden = caseNamed(TAPPED);
+    const golden = goldenNamed(TAPPED);
     const { network, weights } = await deployForm(golden, 'deploy');
     const taps = await readGolden(`fixtures/${TAPPED}.deploy-taps.safetensors`);
     const values = await valuesByModule(network, weights, golden.seed);
     const blocks = [...taps.keys()].filter((tap) => tap.endsWith('.repmlp_block'));
-    expect(blocks).toHaveLength(golden.config.num_blocks.reduce((sum, blocks) => sum + blocks));
+    // One unit in each of three stages.
+    expect(blocks).toHaveLength(3);
     for (const block of blocks) {
       expect(disagreement(values.get(block), taps.get(block)).relative, block).toBeLessThan(FLOAT64_AGREEMENT);
     }
@@ -150,11 +105,12 @@ describe('tiny_rectangles, layer by layer', () => {
 });
 
 describe('fc3 after locality injection, element by element', () => {
-  const injected = others.flatMap(({ file, name }) => (file.endsWith('.fc3.safetensors') ? [{ file, name }] : []));
-  for (const { file, name = '' } of injected) {
+  const injected = namesWith('.fc3', 'repmlpnet');
+  it('of two networks', () => expect(injected).toHaveLength(2));
+  for (const name of injected) {
     it.each(['deploy-official', 'deploy'])(`${name}: %s`, async (form) => {
-      const expected = await readGolden(file);
-      const { weights } = await deployForm(caseNamed(name), form);
+      const expected = await readGolden(`fixtures/${name}.fc3.safetensors`);
+      const { weights } = await deployForm(goldenNamed(name), form);
       expect([...weights.keys()].filter((key) => /\.fc3\.(weight|bias)$/.test(key)).sort()).toEqual(
         [...expected.keys()].sort(),
       );
@@ -166,10 +122,11 @@ describe('fc3 after locality injection, element by element', () => {
 });
 
 describe("the deploy-official form's keys and shapes are those of the original's injected state_dict", () => {
-  const lists = others.flatMap(({ file, name }) => (file.endsWith('.fused-keys.txt') ? [{ file, name }] : []));
-  it.each(lists)('$file', async ({ file, name = '' }) => {
-    const expected = (await readFile(pathOf(file), 'utf8')).trim().split('\n').sort();
-    const { network } = deployNetwork(await build(caseNamed(name)), 'deploy-official');
+  const names = namesWith('.fused-keys', 'repmlpnet');
+  it('of a published network', () => expect(names).toEqual(['repmlpnet_t224']));
+  it.each(names)('%s', async (name) => {
+    const expected = (await readFile(pathOf(`fixtures/${name}.fused-keys.txt`), 'utf8')).trim().split('\n').sort();
+    const { network } = deployNetwork(networkOf(goldenNamed(name)), 'deploy-official');
     const actual = [...weightShapesByKey(network)].map(([key, shape]) => [key, ...shape].join(' ')).sort();
     expect(actual).toEqual(expected);
   });

@@ -32,7 +32,8 @@ from safetensors.torch import save_file
 from timm.layers import SqueezeExcite
 from timm.models.repvit import RepVit
 
-from goldens import GOLDEN, format_json
+from formatted import format_json
+from goldens import GOLDEN
 
 CHECKPOINTS = GOLDEN / 'checkpoints'
 

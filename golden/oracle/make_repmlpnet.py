@@ -1,50 +1,31 @@
-"""Makes the RepMLPNet goldens: the original RepMLPNet in PyTorch float64, on the portable weights and inputs.
-
-    curl -O https://raw.githubusercontent.com/DingXiaoH/RepMLP/3eff13fa0257af28663880d870f327d665f0a8e2/repmlpnet.py
-    python golden/oracle/make_repmlpnet.py repmlpnet.py
-
-writes golden/fixtures/ and golden/manifest.json. Nothing of fuseproof's own output enters a golden.
-"""
+"""The RepMLPNet goldens: the original RepMLPNet in PyTorch float64. Run by make.py."""
 
 import hashlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import torch
 
-import portable
-from goldens import FIXTURES, describe, describe_case, lists, load_portable, record_taps, save, save_keys, write_manifest
+from goldens import Case, Family, lists, of_kinds
 
 SOURCE = 'https://raw.githubusercontent.com/DingXiaoH/RepMLP/3eff13fa0257af28663880d870f327d665f0a8e2/repmlpnet.py'
 SOURCE_SHA256 = '8308e9b41d984adcddfc7bf4cf190da5640ab7a349301444d0b2ae2695d5e3f8'
 
-PUBLISHED_224 = {'hs': (56, 28, 14, 7), 'ws': (56, 28, 14, 7), 'reparam_conv_k': (1, 3)}
+# name: (channels, side of the windows, blocks and share-sets of each stage, resolution, seed)
+PUBLISHED = {
+    'repmlpnet_t224': ((64, 128, 256, 512), (56, 28, 14, 7), (2, 2, 6, 2), (1, 4, 16, 128), 224, 31),
+    'repmlpnet_b224': ((96, 192, 384, 768), (56, 28, 14, 7), (2, 2, 12, 2), (1, 4, 32, 128), 224, 32),
+    'repmlpnet_t256': ((64, 128, 256, 512), (64, 32, 16, 8), (2, 2, 6, 2), (1, 4, 16, 128), 256, 41),
+    'repmlpnet_b256': ((96, 192, 384, 768), (64, 32, 16, 8), (2, 2, 12, 2), (1, 4, 32, 128), 256, 42),
+    'repmlpnet_d256': ((80, 160, 320, 640), (64, 32, 16, 8), (2, 2, 18, 2), (1, 4, 16, 128), 256, 43),
+    'repmlpnet_l256': ((96, 192, 384, 768), (64, 32, 16, 8), (2, 2, 18, 2), (1, 4, 32, 256), 256, 44),
+}
 
 # name: (the original's arguments, input [N, H, W], seed)
-CASES = {
-    'repmlpnet_t224': (
-        {
-            **PUBLISHED_224,
-            'channels': (64, 128, 256, 512),
-            'num_blocks': (2, 2, 6, 2),
-            'sharesets_nums': (1, 4, 16, 128),
-        },
-        (1, 224, 224),
-        31,
-    ),
-    'repmlpnet_b224': (
-        {
-            **PUBLISHED_224,
-            'channels': (96, 192, 384, 768),
-            'num_blocks': (2, 2, 12, 2),
-            'sharesets_nums': (1, 4, 32, 128),
-        },
-        (1, 224, 224),
-        32,
-    ),
+TINY = {
     # Several windows in every stage, of another height than width.
     'repmlpnet_tiny_windows': (
         {
@@ -161,9 +142,15 @@ CASES = {
     ),
 }
 
-TAPPED = 'repmlpnet_tiny_rectangles'
-INJECTED = ('repmlpnet_tiny_rectangles', 'repmlpnet_tiny_kernels_1_3_5_7')
-KEYS_LISTED = 'repmlpnet_t224'
+LAYERS_OF = ('repmlpnet_tiny_rectangles',)
+FC3_OF = ('repmlpnet_tiny_rectangles', 'repmlpnet_tiny_kernels_1_3_5_7')
+KEYS_OF = ('repmlpnet_t224',)
+
+# Checkpoints whose weights and images are stored: all that begins so, and the images.
+STORED = {
+    'repmlpnet': ('examples/repmlpnet', 'examples/repmlpnet.input.safetensors'),
+    'digits_repmlpnet': ('digits/repmlpnet', 'digits/test.safetensors'),
+}
 
 DEFAULTS = {
     'family': 'repmlpnet',
@@ -175,7 +162,10 @@ DEFAULTS = {
 
 
 def load_original(path: Path) -> ModuleType:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        sys.exit(f'{path}: {error.strerror}; it must be a copy of {SOURCE}')
     if found != SOURCE_SHA256:
         sys.exit(f'{path}: SHA-256 {found}, not that of {SOURCE}')
     spec = importlib.util.spec_from_file_location('repmlpnet', path)
@@ -184,78 +174,67 @@ def load_original(path: Path) -> ModuleType:
     return module
 
 
-def build(original: ModuleType, config: dict[str, object]) -> torch.nn.Module:
-    arguments = {key: value for key, value in config.items() if key != 'family'}
-    # The original says "no local perceptron" with None and stops on an empty tuple.
-    model = original.RepMLPNet(**{**arguments, 'reparam_conv_k': config['reparam_conv_k'] or None})
-    return model.double().eval()
+def complete(arguments: dict[str, object]) -> dict[str, object]:
+    return lists({**DEFAULTS, **arguments})
 
 
-def tap(original: ModuleType, model: torch.nn.Module, x: torch.Tensor, file: Path) -> None:
-    kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear, original.RepMLPBlock)
-    taps = record_taps(model, kinds)
-    model(x)
-    save(taps, file)
+def cases() -> list[Case]:
+    found = []
+    for name, (channels, windows, blocks, sharesets, side, seed) in PUBLISHED.items():
+        config = complete(
+            {
+                'hs': windows,
+                'ws': windows,
+                'reparam_conv_k': (1, 3),
+                'channels': channels,
+                'num_blocks': blocks,
+                'sharesets_nums': sharesets,
+            }
+        )
+        # The windows of the first stage are its map: no smaller input fits, and none that is not square but two of these.
+        found.append(Case(name, config, (1, side, side), seed, model=name))
+    for name, (arguments, size, seed) in TINY.items():
+        found.append(Case(name, complete(arguments), size, seed))
+    for name, (prefix, images) in STORED.items():
+        found.append(Case(name, prefix=prefix, images=images))
+    return found
 
 
-def make_case(original: ModuleType, name: str) -> dict[str, object]:
-    arguments, size, seed = CASES[name]
-    batch, height, width = size
-    config = {**DEFAULTS, **arguments}
-    model = build(original, config)
-    load_portable(model, seed)
-    x = portable.random_input((batch, config['in_channels'], height, width), seed)
-    x64 = torch.from_numpy(x.astype(np.float64))
-
-    logits = {'train': model(x64).numpy()}
-    if name == TAPPED:
-        tap(original, model, x64, FIXTURES / f'{name}.taps.safetensors')
-
+def inject(model: torch.nn.Module) -> bool:
     # Injection makes its identity matrix in the default dtype.
     torch.set_default_dtype(torch.float64)
     model.locality_injection()
     torch.set_default_dtype(torch.float32)
-    assert all(parameter.dtype == torch.float64 for parameter in model.parameters())
-    logits['deploy'] = model(x64).numpy()
-    print(f'{name}: max |logit| {np.abs(logits["train"]).max():.4g}, max |deploy - train| '
-          f'{np.abs(logits["train"] - logits["deploy"]).max():.3g}', flush=True)
-
-    if name in INJECTED:
-        fc3 = {key: tensor.numpy() for key, tensor in model.state_dict().items() if '.fc3.' in key}
-        save(fc3, FIXTURES / f'{name}.fc3.safetensors')
-    if name == TAPPED:
-        tap(original, model, x64, FIXTURES / f'{name}.deploy-taps.safetensors')
-    if name == KEYS_LISTED:
-        save_keys(model, FIXTURES / f'{name}.fused-keys.txt')
-    file = FIXTURES / f'{name}.safetensors'
-    save(logits, file)
-    return describe_case(file, logits, name, seed, lists(config), size)
+    return True
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit(f'usage: python golden/oracle/make_repmlpnet.py REPMLPNET_PY\nwhere REPMLPNET_PY is a copy of {SOURCE}')
-    original = load_original(Path(sys.argv[1]))
-    FIXTURES.mkdir(exist_ok=True)
-    torch.set_grad_enabled(False)
-    cases = [make_case(original, name) for name in CASES]
-    layers = 'outputs of the convs, batch norms, linears and RepMLPBlocks'
-    others = [
-        describe(FIXTURES / f'{TAPPED}.taps.safetensors', f'{layers} of {TAPPED}, train form'),
-        describe(FIXTURES / f'{TAPPED}.deploy-taps.safetensors', f'{layers} of {TAPPED} after locality_injection()'),
-        *(
-            describe(FIXTURES / f'{name}.fc3.safetensors', 'fc3 after locality_injection(), float64', name=name)
-            for name in INJECTED
-        ),
-        describe(
-            FIXTURES / f'{KEYS_LISTED}.fused-keys.txt',
-            'state_dict after locality_injection(): key and dimensions',
-            name=KEYS_LISTED,
-        ),
-    ]
-    made_by = {'script': 'golden/oracle/make_repmlpnet.py', 'source': SOURCE, 'source_sha256': SOURCE_SHA256}
-    write_manifest('repmlpnet', made_by, cases, others)
+def family(source: Path | None) -> Family:
+    if source is None:
+        sys.exit(f'RepMLPNet needs --repmlpnet FILE, a copy of {SOURCE}')
+    original = load_original(source)
 
+    def build(config: dict[str, object]) -> torch.nn.Module:
+        arguments = {key: value for key, value in config.items() if key != 'family'}
+        # The original says "no local perceptron" with None and stops on an empty list.
+        return original.RepMLPNet(**{**arguments, 'reparam_conv_k': config['reparam_conv_k'] or None})
 
-if __name__ == '__main__':
-    main()
+    def stage(name: str, module: torch.nn.Module) -> str | None:
+        """A stage's output is its last unit's."""
+        found = re.fullmatch(r'(stages\.\d+)\.(\d+)', name)
+        # The original keeps a stage as a list that is never called, so the last unit stands for it.
+        return None if found is None or not isinstance(module, original.RepMLPNetUnit) else found[1]
+
+    return Family(
+        made_by={'script': 'golden/oracle/make_repmlpnet.py', 'source': SOURCE, 'source_sha256': SOURCE_SHA256},
+        cases=cases(),
+        complete=complete,
+        build=build,
+        fuse=inject,
+        fuser='locality_injection()',
+        stage=stage,
+        layer=of_kinds(torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear, original.RepMLPBlock),
+        layers_of=LAYERS_OF,
+        fused_layers_of=LAYERS_OF,
+        fused_weights_of={name: '.fc3.' for name in FC3_OF},
+        keys_of=KEYS_OF,
+    )

@@ -7,6 +7,7 @@ import { checkCommand } from './check.ts';
 import { doctorCommand } from './doctor.ts';
 import { faultsCommand } from './faults.ts';
 import { fuseCommand } from './fuse.ts';
+import { goldenCommand } from './golden.ts';
 import { modelsCommand } from './models.ts';
 import { EXIT, note } from './output.ts';
 import { runCommand } from './run.ts';
@@ -21,12 +22,13 @@ const COMMANDS = [
   auditCommand,
   benchCommand,
   runCommand,
+  goldenCommand,
   doctorCommand,
 ];
 
 const EXIT_CODES = `
 Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive,
-4 a planted fault survived, 70 a fault of fuseproof itself.`;
+4 a planted fault survived, 5 goldens wait for a review, 70 a fault of fuseproof itself.`;
 
 /** Runs the command line and returns its exit code; see {@link EXIT}. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -40,7 +42,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     .version(version)
     .addHelpText('after', EXIT_CODES);
   for (const command of COMMANDS) program.addCommand(command());
-  for (const command of [program, ...program.commands]) {
+  const commands = [program, ...program.commands];
+  for (const command of [...commands, ...program.commands.flatMap(({ commands: inner }) => inner)]) {
     command.exitOverride().showSuggestionAfterError().showHelpAfterError('Try --help.');
   }
   try {

@@ -17,8 +17,8 @@ export function note(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-/** Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive, 4 a planted fault survives; 70 is a fault of fuseproof itself. */
-export const EXIT = { pass: 0, mismatch: 1, usage: 2, inconclusive: 3, survivor: 4, internal: 70 } as const;
+/** Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive, 4 a planted fault survives, 5 goldens wait for a review; 70 is a fault of fuseproof itself. */
+export const EXIT = { pass: 0, mismatch: 1, usage: 2, inconclusive: 3, survivor: 4, pending: 5, internal: 70 } as const;
 
 export function exitCodeOf(verdict: Verdict): number {
   if (verdict === 'pass') return EXIT.pass;

@@ -27,6 +27,9 @@ const ORACLE = 'float64';
 /** Classes that the summary shows, best first. */
 const BEST = 5;
 
+/** Images whose classes it shows. */
+const IMAGES_SHOWN = 20;
+
 async function runRun(options: Options): Promise<void> {
   const [{ resolveModel }, { InputError }, { loadSubject, recogniseModel, sourceLine }] = await Promise.all([
     import('../reference/config.ts'),
@@ -56,20 +59,23 @@ async function runRun(options: Options): Promise<void> {
   const perImage = Array.from({ length: images }, (_, image) => [
     ...logits.data.subarray(image * classes, (image + 1) * classes),
   ]);
+  const ranked = perImage.map((row) => row.map((_, index) => index).sort((a, b) => row[b]! - row[a]! || a - b));
+  const { labels } = subject;
+  const right = labels?.filter((label, image) => ranked[image]?.[0] === label).length;
+  const accuracy = right === undefined ? {} : { right, accuracy: right / images };
   if (options.json) {
-    printJson({ model: name, form: options.form, engine: options.engine, shape: logits.shape, logits: perImage });
+    const { form, engine } = options;
+    printJson({ model: name, form, engine, shape: logits.shape, ...accuracy, logits: perImage });
     return;
   }
   print(`${name}, ${options.form} form, ${options.engine}: logits [${logits.shape.join(', ')}]`);
-  perImage.forEach((row, image) => {
-    const order = row.map((_, index) => index).sort((a, b) => row[b]! - row[a]! || a - b);
-    print(
-      `  image ${image}: ${order
-        .slice(0, BEST)
-        .map((index) => `class ${index} ${row[index]!.toPrecision(6)}`)
-        .join(', ')}`,
-    );
-  });
+  for (const [image, order] of ranked.slice(0, IMAGES_SHOWN).entries()) {
+    const best = order.slice(0, BEST).map((index) => `class ${index} ${perImage[image]![index]!.toPrecision(6)}`);
+    print(`  image ${image}: ${best.join(', ')}`);
+  }
+  if (images > IMAGES_SHOWN) print(`  and ${images - IMAGES_SHOWN} more images; --json lists all`);
+  if (right !== undefined)
+    print(`  ${right} of ${images} images are of their label: ${((100 * right) / images).toFixed(2)} %`);
   if (options.output !== undefined) note(`Written: ${options.output}`);
 }
 
@@ -121,7 +127,10 @@ export function runCommand(): Command {
     .option('-m, --model <name>', 'published network, or a config file (.json); default: the one of the weights')
     .option('--weights <file>', `${CHECKPOINT}; default: generated from the seed`)
     .option('--state-dict <name>', 'which one of the weights file, where it holds several: model_ema, say')
-    .option('--input <file>', 'tensor input [N, C, H, W] (.safetensors); default: generated from the seed')
+    .option(
+      '--input <file>',
+      'tensor input [N, C, H, W] (.safetensors), and labels [N] if you like; default: generated',
+    )
     .addOption(
       new Option('--form <form>', 'form of the network; deploy-official is RepMLPNet after locality_injection()')
         .choices(['train', 'deploy-official', 'deploy'])

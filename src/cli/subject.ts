@@ -6,7 +6,7 @@ import { type DeployForm, deployForms } from '../fused/forms.ts';
 import { type Fusion, roundWeights } from '../fused/fuse.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
-import { formatShape, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
+import { formatShape, type Shape, sameShape, type Tensor, type Weights } from '../network/tensor.ts';
 import { buildNetwork, type Model } from '../reference/config.ts';
 import { familyOf } from '../reference/families.ts';
 import type { Form } from '../reference/family.ts';
@@ -39,6 +39,8 @@ export interface Subject {
   readonly source: WeightsFile | undefined;
   /** As given: an engine takes it rounded to float32. */
   readonly input: Tensor;
+  /** The images' classes, where the input's file holds them. */
+  readonly labels?: readonly number[];
   readonly seed: number;
 }
 
@@ -62,10 +64,10 @@ export const DEFAULT_SEED = 1;
 export async function loadSubject(model: Model, options: SubjectOptions): Promise<Subject> {
   const seed = options.seed ?? DEFAULT_SEED;
   const given = options.input === undefined ? undefined : await readInput(options.input);
-  const size = given === undefined ? chosenSize(model, options) : sizeOf(given.shape, options);
+  const size = given === undefined ? chosenSize(model, options) : sizeOf(given.input.shape, options);
   const reference = buildNetwork(model.config, size, model.name);
   const expected = reference.nodes.find(({ name }) => name === reference.inputs[0])!.shape;
-  const input = given ?? randomInput(expected, seed);
+  const input = given?.input ?? randomInput(expected, seed);
   if (input.shape[1] !== expected[1]) {
     throw new InputError(
       `${options.input}: input has the shape ${formatShape(input.shape)}, but ${model.name} takes ${formatShape(expected)}`,
@@ -76,7 +78,7 @@ export async function loadSubject(model: Model, options: SubjectOptions): Promis
     options.weights === undefined
       ? generated()
       : await loadTrained(model, reference, options.weights, options.stateDict);
-  return { model, reference, weights, source, input, seed };
+  return { model, reference, weights, source, input, ...(given?.labels && { labels: given.labels }), seed };
 }
 
 /**
@@ -158,14 +160,25 @@ export async function loadDeployWeights(
   return { weights: roundWeights(weights), source: sourceOf(checkpoint) };
 }
 
-/** The tensor `input` of a safetensors file. @throws InputError where it has none, or one of another rank */
-export async function readInput(path: string): Promise<Tensor> {
-  const tensor = (await readSafetensors(path)).get('input');
+/**
+ * The tensor `input` of a safetensors file, and `labels` [N] where it has them.
+ * @throws InputError where there is no input, or one of another rank, or not a label for each image
+ */
+export async function readInput(path: string): Promise<{ readonly input: Tensor; readonly labels?: readonly number[] }> {
+  const tensors = await readSafetensors(path);
+  const tensor = tensors.get('input');
   if (tensor === undefined) throw new InputError(`${path}: has no tensor named input; it needs one, [N, C, H, W]`);
   if (tensor.shape.length !== 4) {
     throw new InputError(`${path}: input has the shape ${formatShape(tensor.shape)}; [N, C, H, W] is needed`);
   }
-  return tensor;
+  const labels = tensors.get('labels');
+  if (labels === undefined) return { input: tensor };
+  if (!sameShape(labels.shape, [tensor.shape[0] ?? 0])) {
+    throw new InputError(
+      `${path}: labels has the shape ${formatShape(labels.shape)}; one for each image is needed, [${tensor.shape[0]}]`,
+    );
+  }
+  return { input: tensor, labels: [...labels.data] };
 }
 
 function chosenSize(model: Model, { batch = 1, size }: SubjectOptions) {

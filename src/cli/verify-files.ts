@@ -41,7 +41,7 @@ export async function runVerifyFiles(options: VerifyFilesOptions, tiers: readonl
     deploy,
     engines,
     size: { ...(batch !== undefined && { batch }), ...size },
-    ...(options.input !== undefined && { input: await readInput(options.input) }),
+    ...(options.input !== undefined && { input: (await readInput(options.input)).input }),
     ...(model !== undefined && { model }),
     ...(stateDict !== undefined && { entry: stateDict }),
     ...(tiers !== undefined && { tiers }),

@@ -91,6 +91,8 @@ export interface Float64Options {
   readonly keep?: Keep;
   /** Hold every value, the result's too; by default arrays that only this evaluation uses. */
   readonly arrays?: Arrays;
+  /** Of the matrix products; by default as many as {@link openMatMul} takes. */
+  readonly threads?: number;
 }
 
 /**
@@ -104,8 +106,8 @@ export async function evaluateFloat64(
   inputs: ReadonlyMap<string, Tensor>,
   options: Float64Options = {},
 ): Promise<ReadonlyMap<string, Float64>> {
-  const { kernels, keep, arrays = new Workspace() } = options;
-  const rules = kernels === 'definition' ? definitions(arrays) : fastRules((await openMatMul()).matmul, arrays);
+  const { kernels, keep, arrays = new Workspace(), threads } = options;
+  const rules = kernels === 'definition' ? definitions(arrays) : fastRules((await openMatMul(threads)).matmul, arrays);
   const given = new Map(
     [...inputs].map(([name, { shape, data }]) => [name, { shape, data: widen(data, arrays) }] as const),
   );

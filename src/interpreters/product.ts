@@ -148,25 +148,30 @@ export interface OpenedMatMul {
 /** Says how many threads products may take, where several processes share the cores. */
 export const MATMUL_THREADS = 'FUSEPROOF_MATMUL_THREADS';
 
-async function open(): Promise<OpenedMatMul> {
+async function open(threads: number): Promise<OpenedMatMul> {
   let runtime: Runtime;
   try {
     runtime = await import('onnxruntime-node');
   } catch {
     return { name: 'plain JavaScript', matmul: blockedMatMul };
   }
-  const threads = Number(process.env[MATMUL_THREADS] ?? availableParallelism());
   const name = `ONNX Runtime ${runtime.env.versions.node ?? ''}, float64 MatMul, ${threads} threads`;
   return { name, matmul: await openRuntimeMatMul(runtime, threads) };
 }
 
-let opened: Promise<OpenedMatMul> | undefined;
+const opened = new Map<number, Promise<OpenedMatMul>>();
 
 /**
- * The fastest float64 product here, opened once in the process: ONNX Runtime's on all cores or as many threads as
- * {@link MATMUL_THREADS} says, or, where onnxruntime-node does not load, {@link blockedMatMul}.
+ * The fastest float64 product here, opened once in the process for each number of threads: ONNX Runtime's, by default on
+ * all cores or as many threads as {@link MATMUL_THREADS} says; where onnxruntime-node does not load, {@link blockedMatMul}.
  */
-export function openMatMul(): Promise<OpenedMatMul> {
-  opened ??= open();
-  return opened;
+export function openMatMul(
+  threads = Number(process.env[MATMUL_THREADS] ?? availableParallelism()),
+): Promise<OpenedMatMul> {
+  let product = opened.get(threads);
+  if (product === undefined) {
+    product = open(threads);
+    opened.set(threads, product);
+  }
+  return product;
 }

@@ -18,6 +18,9 @@ import { weightShapesByKey } from '../network/graph.ts';
 import { isKind, type Network, type Node, type Role } from '../network/ops.ts';
 import { elements, type Shape, type Tensor, type Weights } from '../network/tensor.ts';
 
+/** Of the formulas: a change of any bit is another version, here and in `portable.py`. */
+export const GENERATOR_VERSION = 1;
+
 /** Conv and linear weights are uniform with the variance gain^2 / fan_in. */
 const GAIN = 0.95;
 /** Half-width of the biases of convs and linears. */

@@ -37,6 +37,9 @@ const INTEGER_BYTES: ReadonlyMap<string, number> = new Map([
   ['U8', 1],
 ]);
 
+/** Tensors that are data, not weights, and may be of 8-bit pixels: images, and their class numbers. */
+const DATA_TENSORS: readonly string[] = ['input', 'labels'];
+
 interface Entry {
   readonly name: string;
   readonly dtype: string;
@@ -55,7 +58,8 @@ export async function readSafetensors(path: string): Promise<Weights> {
 
 /**
  * The float tensors of a safetensors file. F64 and F32 are views on `bytes` where they are aligned there; F16 and BF16
- * are widened to float32, exactly. Integer tensors are refused, but for PyTorch's `num_batches_tracked`, left out.
+ * are widened to float32, exactly, as are U8 tensors named `input` or `labels`. Other integer tensors are refused, but for
+ * PyTorch's `num_batches_tracked`, left out.
  * @param subject names the file in messages
  * @throws InputError where the file is malformed, or a weight is not finite
  */
@@ -78,6 +82,7 @@ export function parseTypedSafetensors(
   const types = new Set<FloatType>();
   for (const { name, dtype, shape, begin, end } of entries) {
     const type = FLOAT_TYPES.get(dtype);
+    if (isBytes(dtype, name)) weights.set(name, { shape, data: Float32Array.from(data.subarray(begin, end)) });
     if (type === undefined) continue;
     const values = decodeFloats(data.subarray(begin, end), type);
     checkFinite(values, name, subject);
@@ -168,7 +173,11 @@ function parseEntry(name: string, value: unknown, subject: string): Entry {
 function bytesOf(dtype: string, name: string): number | undefined {
   const type = FLOAT_TYPES.get(dtype);
   if (type !== undefined) return FLOAT_BYTES[type];
-  return isStepCounter(name) ? INTEGER_BYTES.get(dtype) : undefined;
+  return isStepCounter(name) || isBytes(dtype, name) ? INTEGER_BYTES.get(dtype) : undefined;
+}
+
+function isBytes(dtype: string, name: string): boolean {
+  return dtype === 'U8' && DATA_TENSORS.includes(name);
 }
 
 function isCountArray(value: unknown): value is readonly number[] {

@@ -1,0 +1,188 @@
+/**
+ * What a changed generator, definition, op or rule does to the goldens: each is planted in the module itself, and the check
+ * must fail and name network, form and stage.
+ */
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type * as RepVggDw from '../src/fused/rules/repvggdw.ts';
+import type * as Gelu from '../src/interpreters/kernels/gelu.ts';
+import type { Network, Node } from '../src/network/ops.ts';
+import type * as RepMlpNet from '../src/reference/repmlpnet.ts';
+import type * as RepVit from '../src/reference/repvit.ts';
+import type * as Random from '../src/weights/random.ts';
+import { FOLDER, goldenNamed } from './goldens.ts';
+
+beforeEach(() => {
+  vi.resetModules();
+});
+afterEach(() => {
+  vi.doUnmock('../src/weights/random.ts');
+  vi.doUnmock('../src/reference/repvit.ts');
+  vi.doUnmock('../src/reference/repmlpnet.ts');
+  vi.doUnmock('../src/interpreters/kernels/gelu.ts');
+  vi.doUnmock('../src/fused/rules/repvggdw.ts');
+});
+
+/** The check with whatever is planted by now: problems of the oracle's plain run, and the first of each form. */
+async function check(name: string) {
+  const { checkGolden } = await import('../src/golden/check.ts');
+  const { verdict, problems } = await checkGolden(goldenNamed(name), FOLDER, { crossChecks: false });
+  const firstOf = (form: string) => problems.find((problem) => problem.includes(`, ${form} form, `));
+  return { verdict, problems, train: firstOf('train'), deploy: firstOf('deploy') };
+}
+
+const NAME = 'repvit_m0_6_20x33';
+const NETWORK = 'repvit_m0_6 at 20x33';
+
+it('nothing planted: it passes', async () => {
+  expect(await check(NAME)).toEqual({ verdict: 'pass', problems: [], train: undefined, deploy: undefined });
+});
+
+describe('the generator', () => {
+  it('another bit of one weight: the stage that it is in, and not the one before', async () => {
+    vi.doMock('../src/weights/random.ts', async (original) => {
+      const actual = await original<typeof Random>();
+      const randomWeights: typeof Random.randomWeights = (network, seed) => {
+        const weights = actual.randomWeights(network, seed);
+        const { data } = weights.get('stages.2.blocks.3.channel_mixer.conv1.c.weight')!;
+        data[17]! *= 1 + 2 ** -23;
+        return weights;
+      };
+      return { ...actual, randomWeights };
+    });
+    const { verdict, train, deploy } = await check(NAME);
+    expect(verdict).toBe('fail');
+    expect(train).toMatch(`${NETWORK}, train form, stages.2: relative error `);
+    expect(deploy).toMatch(`${NETWORK}, deploy form, stages.2 (sample): relative error `);
+  });
+
+  it('another version', async () => {
+    vi.doMock('../src/weights/random.ts', async (original) => ({
+      ...(await original<typeof Random>()),
+      GENERATOR_VERSION: 2,
+    }));
+    const { verdict, problems } = await check(NAME);
+    expect(verdict).toBe('fail');
+    expect(problems[0]).toMatch(`${NETWORK}: made with version 1 of the weights generator, this is version 2`);
+  });
+});
+
+/** The network with nodes changed. */
+function changed(network: Network, change: (node: Node) => Node): Network {
+  return { ...network, nodes: network.nodes.map(change) };
+}
+
+describe("a network's definition", () => {
+  it('RepViT: an eps', async () => {
+    vi.doMock('../src/reference/repvit.ts', async (original) => {
+      const actual = await original<typeof RepVit>();
+      const build: typeof actual.repVit.build = (...given) =>
+        changed(actual.repVit.build(...given), (node) =>
+          node.name === 'stages.1.blocks.0.token_mixer.bn'
+            ? ({ ...node, op: { kind: 'batchNorm', eps: 1.001e-5 } } as Node)
+            : node,
+        );
+      return { ...actual, repVit: { ...actual.repVit, build } };
+    });
+    const { verdict, train, deploy } = await check(NAME);
+    expect(verdict).toBe('fail');
+    expect(train).toMatch(`${NETWORK}, train form, stages.1: relative error `);
+    expect(deploy).toMatch(`${NETWORK}, deploy form, stages.1 (sample): relative error `);
+  });
+
+  it('RepViT: the published depth of a stage', async () => {
+    vi.doMock('../src/reference/repvit.ts', async (original) => {
+      const actual = await original<typeof RepVit>();
+      const variants = actual.repVit.variants.map((variant) =>
+        variant.name === 'repvit_m0_6' ? { ...variant, config: { ...variant.config, depth: [1, 1, 9, 1] } } : variant,
+      );
+      return { ...actual, repVit: { ...actual.repVit, variants } };
+    });
+    const { verdict, problems, train, deploy } = await check(NAME);
+    expect(verdict).toBe('fail');
+    expect(train).toBe(`${NETWORK}, train form, definition: depth is [1,1,9,1] here, [1,1,8,1] in the golden`);
+    expect(problems[1]).toMatch(`${NETWORK}, train form, stages.2: relative error `);
+    expect(deploy).toMatch(`${NETWORK}, deploy form, stages.2 (sample): relative error `);
+  });
+
+  it('RepMLPNet: the place of an activation', async () => {
+    vi.doMock('../src/reference/repmlpnet.ts', async (original) => {
+      const actual = await original<typeof RepMlpNet>();
+      const build: typeof actual.repMlpNet.build = (...given) =>
+        changed(actual.repMlpNet.build(...given), (node) =>
+          node.name === 'embeds.0.relu' ? ({ ...node, op: { kind: 'gelu' } } as Node) : node,
+        );
+      return { ...actual, repMlpNet: { ...actual.repMlpNet, build } };
+    });
+    const { verdict, train, deploy, problems } = await check('repmlpnet_tiny_rectangles');
+    expect(verdict).toBe('fail');
+    // Of networks that are not published only logits are kept.
+    expect(train).toMatch('repmlpnet_tiny_rectangles, train form, logits: relative error ');
+    expect(deploy).toMatch('repmlpnet_tiny_rectangles, deploy form, logits: relative error ');
+    expect(problems.some((problem) => problem.includes(', deploy-official form, logits: '))).toBe(true);
+  });
+});
+
+describe('an op', () => {
+  it("GELU by its tanh approximation: the first stage, which the stem's GELU comes before", async () => {
+    vi.doMock('../src/interpreters/kernels/gelu.ts', async (original) => {
+      const actual = await original<typeof Gelu>();
+      const gelu = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+      return { ...actual, gelu, geluArray: (values: Float64Array) => values.map(gelu) };
+    });
+    const { verdict, train, deploy } = await check(NAME);
+    expect(verdict).toBe('fail');
+    expect(train).toMatch(`${NETWORK}, train form, stages.0: relative error `);
+    expect(deploy).toMatch(`${NETWORK}, deploy form, stages.0 (sample): relative error `);
+  });
+});
+
+describe('a rule', () => {
+  it('that counts an identity twice, in one channel: the deploy form alone', async () => {
+    vi.doMock('../src/fused/rules/repvggdw.ts', async (original) => {
+      const actual = await original<typeof RepVggDw>();
+      const match: typeof actual.repVggDw.match = (...given) => {
+        const found = actual.repVggDw.match(...given);
+        if (found === undefined) return undefined;
+        const weights: typeof found.weights = (field, values) => {
+          const fused = found.weights(field, values);
+          const { weight } = fused;
+          if (weight !== undefined) weight[4] = field.add(weight[4]!, field.of(1));
+          return fused;
+        };
+        return { ...found, weights };
+      };
+      return { ...actual, repVggDw: { ...actual.repVggDw, match } };
+    });
+    const { verdict, train, deploy } = await check(NAME);
+    expect(verdict).toBe('fail');
+    expect(train).toBeUndefined();
+    expect(deploy).toMatch(`${NETWORK}, deploy form, stages.0 (sample): relative error `);
+  });
+});
+
+describe('an engine', () => {
+  it('that computes one op otherwise', async () => {
+    const { checkGolden } = await import('../src/golden/check.ts');
+    const { openEngine } = await import('../src/engines/index.ts');
+    const engine = await openEngine('onnxruntime', { threads: 1 });
+    const wrong = {
+      ...engine,
+      info: engine.info,
+      load: (network: Network, weights: Parameters<typeof engine.load>[1]) =>
+        engine.load(
+          changed(network, (node) => (node.op.kind === 'sigmoid' ? ({ ...node, op: { kind: 'relu' } } as Node) : node)),
+          weights,
+        ),
+      liveTensors: () => engine.liveTensors(),
+    };
+    const { verdict, problems } = await checkGolden(goldenNamed(NAME), FOLDER, {
+      engines: [{ label: 'wrong', engine: wrong }],
+    });
+    expect(verdict).toBe('fail');
+    expect(problems.every((problem) => problem.includes('(wrong, '))).toBe(true);
+    expect(problems.some((problem) => problem.startsWith(`${NETWORK}, deploy form, stages.0.blocks.0.se.gate: `))).toBe(
+      true,
+    );
+    expect(problems.some((problem) => problem.startsWith(`${NETWORK}, deploy form, logits: `))).toBe(true);
+  });
+});

@@ -1,0 +1,164 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { sameShape, type Tensor } from '../network/tensor.ts';
+import { readSafetensors } from '../weights/safetensors.ts';
+import { PENDING } from './folder.ts';
+import type { Entry } from './manifest.ts';
+import type { Change } from './pending.ts';
+
+/** Elements that a difference shows. */
+const WORST_SHOWN = 3;
+
+export interface ElementDifference {
+  /** Flat, row-major. */
+  readonly index: number;
+  readonly accepted: number;
+  readonly pending: number;
+}
+
+/** |pending - accepted| of a map as a picture: the largest over all channels, of the image that differs most. */
+export interface Picture {
+  readonly image: number;
+  readonly rows: number;
+  readonly columns: number;
+  /** Row-major. */
+  readonly values: Float64Array;
+}
+
+/** A tensor that both sides have in one shape. */
+export interface ComparedTensor {
+  readonly key: string;
+  readonly kind: 'changed' | 'same';
+  readonly shape: readonly number[];
+  /** Elements that differ. */
+  readonly differing: number;
+  readonly elements: number;
+  readonly maxAbsolute: number;
+  /** Over the largest accepted value. */
+  readonly relative: number;
+  readonly worst: readonly ElementDifference[];
+  /** Of maps. */
+  readonly picture?: Picture;
+}
+
+/** One tensor, number by number. */
+export type TensorDifference =
+  | ComparedTensor
+  | { readonly key: string; readonly kind: 'new' | 'removed'; readonly shape: readonly number[] }
+  | {
+      readonly key: string;
+      readonly kind: 'reshaped';
+      readonly before: readonly number[];
+      readonly shape: readonly number[];
+    };
+
+/** What a pending golden changes. */
+export interface GoldenDifference {
+  readonly name: string;
+  readonly kind: Change['kind'];
+  readonly file: string;
+  /** Seed, config, versions of tools: what the manifest says otherwise than before. */
+  readonly facts: readonly { readonly field: string; readonly before: string; readonly after: string }[];
+  readonly tensors: readonly TensorDifference[];
+  /** Of a text file, lines that only one side has. */
+  readonly lines: readonly string[];
+}
+
+/**
+ * What changes, and by how much.
+ * @throws InputError where a file cannot be read
+ */
+export async function differenceOf(folder: string, change: Change): Promise<GoldenDifference> {
+  const { name, kind } = change;
+  if (kind === 'new')
+    return { name, kind, file: change.pending.file, facts: [], ...(await contents(folder, undefined, change.pending)) };
+  if (kind === 'removed') return { name, kind, file: change.accepted.file, facts: [], tensors: [], lines: [] };
+  const { accepted, pending } = change;
+  return {
+    name,
+    kind,
+    file: pending.file,
+    facts: factsOf(accepted, pending),
+    ...(await contents(folder, accepted, pending)),
+  };
+}
+
+function factsOf(accepted: Entry, pending: Entry): GoldenDifference['facts'] {
+  const flat = ({ made_by, sha256: _, config, ...rest }: Entry): Readonly<Record<string, unknown>> => ({
+    ...rest,
+    ...config,
+    ...made_by,
+  });
+  const [before, after] = [flat(accepted), flat(pending)];
+  const shown = (value: unknown) => (typeof value === 'string' ? value : (JSON.stringify(value) ?? 'nothing'));
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])]
+    .filter((field) => !isDeepStrictEqual(before[field], after[field]))
+    .map((field) => ({ field, before: shown(before[field]), after: shown(after[field]) }));
+}
+
+async function contents(
+  folder: string,
+  accepted: Entry | undefined,
+  pending: Entry,
+): Promise<Pick<GoldenDifference, 'tensors' | 'lines'>> {
+  const after = join(folder, PENDING, pending.file);
+  const before = accepted === undefined ? undefined : join(folder, accepted.file);
+  if (!pending.file.endsWith('.safetensors')) {
+    const linesOf = async (path: string | undefined) =>
+      path === undefined ? [] : (await readFile(path, 'utf8')).split('\n');
+    const [old, now] = await Promise.all([linesOf(before), linesOf(after)]);
+    const [hadOld, hasNow] = [new Set(old), new Set(now)];
+    const gone = old.filter((line) => !hasNow.has(line)).map((line) => `- ${line}`);
+    return { tensors: [], lines: [...gone, ...now.filter((line) => !hadOld.has(line)).map((line) => `+ ${line}`)] };
+  }
+  const [old, now] = await Promise.all([
+    before === undefined ? new Map<string, Tensor>() : readSafetensors(before),
+    readSafetensors(after),
+  ]);
+  const keys = [...new Set([...old.keys(), ...now.keys()])];
+  return { tensors: keys.map((key) => tensorDifference(key, old.get(key), now.get(key))), lines: [] };
+}
+
+function tensorDifference(key: string, accepted: Tensor | undefined, pending: Tensor | undefined): TensorDifference {
+  if (accepted === undefined) return { key, kind: 'new', shape: pending!.shape };
+  const { shape } = accepted;
+  if (pending === undefined) return { key, kind: 'removed', shape };
+  if (!sameShape(shape, pending.shape)) return { key, kind: 'reshaped', before: shape, shape: pending.shape };
+  const errors = Float64Array.from(accepted.data, (value, i) => Math.abs(pending.data[i]! - value));
+  let largest = 0;
+  for (const value of accepted.data) largest = Math.max(largest, Math.abs(value));
+  const order = [...errors.keys()].filter((i) => errors[i]! > 0).sort((a, b) => errors[b]! - errors[a]!);
+  const [most] = order;
+  const maxAbsolute = most === undefined ? 0 : errors[most]!;
+  const common = {
+    key,
+    shape,
+    differing: order.length,
+    elements: errors.length,
+    maxAbsolute,
+    relative: maxAbsolute / largest,
+  };
+  if (most === undefined) return { ...common, kind: 'same', relative: 0, worst: [] };
+  const worst = order
+    .slice(0, WORST_SHOWN)
+    .map((index) => ({ index, accepted: accepted.data[index]!, pending: pending.data[index]! }));
+  const picture = pictureOf(shape, errors, most);
+  return { ...common, kind: 'changed', worst, ...(picture && { picture }) };
+}
+
+/** Of a map [N, C, H, W], or of block sums [N, rows, columns]; undefined for anything else. */
+function pictureOf(shape: readonly number[], errors: Float64Array, most: number): Picture | undefined {
+  if (shape.length !== 3 && shape.length !== 4) return undefined;
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  const channels = shape.length === 4 ? shape[1]! : 1;
+  const plane = rows * columns;
+  if (plane < 2) return undefined;
+  const image = Math.floor(most / (channels * plane));
+  const values = new Float64Array(plane);
+  for (let channel = 0; channel < channels; channel++) {
+    const from = (image * channels + channel) * plane;
+    for (let i = 0; i < plane; i++) values[i] = Math.max(values[i]!, errors[from + i]!);
+  }
+  return { image, rows, columns, values };
+}

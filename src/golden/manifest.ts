@@ -1,0 +1,85 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InputError } from '../network/errors.ts';
+import type { ModelConfig } from '../reference/families.ts';
+import type { InputSize } from '../reference/size.ts';
+import { messageOfSystemError } from '../weights/system-error.ts';
+
+export const MANIFEST = 'manifest.json';
+
+/** What a file was made by: the script, the version of the portable generator, the tools' versions. */
+export type MadeBy = Readonly<Record<string, string | number>> & { readonly generator: number };
+
+/** A file of the goldens, as the manifest lists it. */
+export interface Entry {
+  /** Unique. */
+  readonly name: string;
+  /** From the folder of the goldens. */
+  readonly file: string;
+  readonly what: string;
+  readonly sha256: string;
+  readonly made_by: MadeBy;
+  /** The published network that it is of. */
+  readonly model?: string;
+  /** Of weights and input, where they are generated. */
+  readonly seed?: number;
+  readonly config?: ModelConfig;
+  readonly input?: InputSize;
+  /** Files with weights and a tensor `input`, where they are stored. */
+  readonly stored?: { readonly weights: string; readonly images: string };
+}
+
+/** An entry whose file holds what networks compute: logits `train` and `deploy`, and stages, `train.stages.0` and so on. */
+export interface Golden extends Entry {
+  readonly config: ModelConfig;
+  readonly input: InputSize;
+}
+
+export interface Manifest {
+  readonly goldens: readonly Entry[];
+  /** Of pending ones: accepted goldens that the oracle makes no more. */
+  readonly removed?: readonly string[];
+}
+
+export function isGolden(entry: Entry): entry is Golden {
+  return entry.config !== undefined && entry.input !== undefined;
+}
+
+/**
+ * Reads the manifest of a folder of goldens.
+ * @throws InputError where there is none, or it is damaged
+ */
+export async function readManifest(folder: string): Promise<Manifest> {
+  const path = join(folder, MANIFEST);
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new InputError(`${path}: not JSON (${error.message}); restore the file`);
+    throw new InputError(
+      `${path}: ${messageOfSystemError(error, 'read')}; goldens come with the repository, not with the package: give their folder with --folder`,
+    );
+  }
+  await checkManifest(value, path);
+  const { goldens, removed } = value as Manifest;
+  const twice = goldens.find(({ name }, i) => goldens.findIndex((other) => other.name === name) !== i);
+  if (twice !== undefined) throw new InputError(`${path}: ${twice.name} stands there twice; names are unique`);
+  return { goldens, ...(removed && { removed }) };
+}
+
+async function checkManifest(value: unknown, path: string): Promise<void> {
+  const [{ Ajv }, { default: schema }] = await Promise.all([
+    import('ajv'),
+    import('./manifest.schema.json', { with: { type: 'json' } }),
+  ]);
+  const validate = new Ajv().compile(schema);
+  if (validate(value)) return;
+  const [error] = validate.errors ?? [];
+  throw new InputError(`${path}: ${error?.instancePath ?? ''} ${error?.message}; restore the file`);
+}
+
+/** As the project's formatter writes JSON: lists of numbers on one line. */
+export function formatManifest(manifest: Manifest): string {
+  const text = JSON.stringify(manifest, null, 2);
+  return `${text.replace(/\[([\d,\s]+)\]/g, (_, items: string) => `[${items.trim().split(/\s+/).join(' ')}]`)}\n`;
+}

@@ -1,0 +1,190 @@
+/**
+ * New goldens wait for a review in the folder `pending`, beside the accepted ones, under the same paths and with a manifest
+ * of their own. Nothing here needs Python.
+ */
+import { access, copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { InputError } from '../network/errors.ts';
+import { writeFileAtomically } from '../weights/write-file.ts';
+import { PENDING, sha256Of } from './folder.ts';
+import { type Entry, formatManifest, MANIFEST, type Manifest, readManifest } from './manifest.ts';
+
+/** One golden that waits for a review. */
+export type Change =
+  | { readonly kind: 'new'; readonly name: string; readonly pending: Entry }
+  | { readonly kind: 'changed'; readonly name: string; readonly pending: Entry; readonly accepted: Entry }
+  | { readonly kind: 'removed'; readonly name: string; readonly accepted: Entry };
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The pending goldens' manifest; empty where none are pending. */
+async function readPending(folder: string): Promise<Manifest> {
+  const pending = join(folder, PENDING);
+  if (await exists(join(pending, MANIFEST))) return readManifest(pending);
+  return { goldens: [] };
+}
+
+/**
+ * What waits for a review, in the order that it was made in.
+ * @throws InputError where a manifest is damaged
+ */
+export async function pendingChanges(folder: string): Promise<readonly Change[]> {
+  const [{ goldens: accepted }, { goldens, removed = [] }] = await Promise.all([
+    readManifest(folder),
+    readPending(folder),
+  ]);
+  const named = (name: string) => accepted.find((entry) => entry.name === name);
+  const made = goldens.map((pending): Change => {
+    const before = named(pending.name);
+    const { name } = pending;
+    return before === undefined ? { kind: 'new', name, pending } : { kind: 'changed', name, pending, accepted: before };
+  });
+  const gone = removed.flatMap((name): Change[] => {
+    const before = named(name);
+    return before === undefined ? [] : [{ kind: 'removed', name, accepted: before }];
+  });
+  return [...made, ...gone];
+}
+
+/**
+ * The changes of these names, or all.
+ * @throws InputError where nothing of a name is pending
+ */
+export function changesNamed(changes: readonly Change[], names: readonly string[] | undefined): readonly Change[] {
+  if (names === undefined) return changes;
+  const unknown = names.find((name) => !changes.some((change) => change.name === name));
+  if (unknown !== undefined) {
+    const pending = changes.length === 0 ? 'nothing is' : `pending: ${changes.map(({ name }) => name).join(', ')}`;
+    throw new InputError(`${unknown} is not pending; ${pending}`);
+  }
+  return changes.filter(({ name }) => names.includes(name));
+}
+
+/** Whether the entries are of the same golden; what made it does not matter. */
+function isSame({ made_by: _a, ...a }: Entry, { made_by: _b, ...b }: Entry): boolean {
+  return isDeepStrictEqual(a, b);
+}
+
+/**
+ * Puts goldens that were made in a folder of their own among the pending ones; those that are the same as the accepted ones
+ * are left out. Nothing that is accepted is touched.
+ * @param complete whether they are all that the oracle makes: accepted ones of the same scripts that are not among them are
+ * then to be removed
+ * @returns names of what is pending now because of it, and how many are as accepted
+ */
+export async function addPending(
+  folder: string,
+  made: string,
+  complete: boolean,
+): Promise<{ readonly pending: readonly string[]; readonly same: number }> {
+  const [accepted, before, { goldens }] = await Promise.all([
+    readManifest(folder),
+    readPending(folder),
+    readManifest(made),
+  ]);
+  const isNew = (entry: Entry) => !accepted.goldens.some((other) => isSame(other, entry));
+  const changed = goldens.filter(isNew);
+  const scripts = new Set(goldens.map(({ made_by }) => made_by.script));
+  const remade = new Set(goldens.map(({ name }) => name));
+  const removed = complete
+    ? accepted.goldens.filter(({ name, made_by }) => scripts.has(made_by.script) && !remade.has(name))
+    : [];
+  const pending = join(folder, PENDING);
+  for (const { file } of changed) {
+    await mkdir(dirname(join(pending, file)), { recursive: true });
+    await copyFile(join(made, file), join(pending, file));
+  }
+  // What was pending and is made again as accepted needs no review any more.
+  const kept = before.goldens.filter(({ name }) => !remade.has(name));
+  const gone = [...new Set([...(before.removed ?? []), ...removed.map(({ name }) => name)])].filter(
+    (name) => !remade.has(name),
+  );
+  await writePending(folder, { goldens: [...kept, ...changed], removed: gone });
+  return {
+    pending: [...changed.map(({ name }) => name), ...removed.map(({ name }) => name)],
+    same: goldens.length - changed.length,
+  };
+}
+
+/** Writes the manifest of what is pending, and deletes every other file there; the folder, too, where nothing is. */
+async function writePending(folder: string, manifest: Manifest): Promise<void> {
+  const pending = join(folder, PENDING);
+  const { goldens, removed = [] } = manifest;
+  if (goldens.length === 0 && removed.length === 0) {
+    await rm(pending, { recursive: true, force: true });
+    return;
+  }
+  await mkdir(pending, { recursive: true });
+  await writeFileAtomically(
+    join(pending, MANIFEST),
+    formatManifest({ goldens, ...(removed.length > 0 && { removed }) }),
+  );
+  const listed = new Set(goldens.map(({ file }) => file));
+  for (const entry of await readdir(pending, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    for (const file of await readdir(join(pending, entry.name))) {
+      if (!listed.has(`${entry.name}/${file}`)) await rm(join(pending, entry.name, file));
+    }
+  }
+}
+
+/**
+ * Makes pending goldens the accepted ones.
+ * @throws InputError where a pending file is missing or not what its manifest says; nothing is changed then
+ */
+export async function accept(folder: string, changes: readonly Change[]): Promise<void> {
+  const moves: { readonly from: string; readonly to: string }[] = [];
+  for (const change of changes) {
+    if (change.kind === 'removed') continue;
+    const { file, sha256 } = change.pending;
+    const [from, to] = [join(folder, PENDING, file), join(folder, file)];
+    if ((await exists(from)) && (await sha256Of(from)) === sha256) moves.push({ from, to });
+    // An accept that was cut short has moved it already.
+    else if (!(await exists(to)) || (await sha256Of(to)) !== sha256) {
+      throw new InputError(
+        `${from} is not what ${PENDING}/${MANIFEST} says; make it again with golden update, or reject it`,
+      );
+    }
+  }
+  for (const { from, to } of moves) {
+    await mkdir(dirname(to), { recursive: true });
+    await rename(from, to);
+  }
+  const manifest = await readManifest(folder);
+  const byName = new Map(changes.map((change) => [change.name, change]));
+  const goldens = manifest.goldens.flatMap((entry): Entry[] => {
+    const change = byName.get(entry.name);
+    if (change === undefined) return [entry];
+    return change.kind === 'removed' ? [] : [change.pending];
+  });
+  const added = changes.flatMap((change) => (change.kind === 'new' ? [change.pending] : []));
+  await writeFileAtomically(join(folder, MANIFEST), formatManifest({ goldens: [...goldens, ...added] }));
+  // A file that an accepted golden has left.
+  const listed = new Set([...goldens, ...added].map(({ file }) => file));
+  for (const change of changes) {
+    if (change.kind !== 'new' && !listed.has(change.accepted.file))
+      await rm(join(folder, change.accepted.file), { force: true });
+  }
+  await forget(folder, changes);
+}
+
+/** Deletes pending goldens; the accepted ones stay. */
+export function reject(folder: string, changes: readonly Change[]): Promise<void> {
+  return forget(folder, changes);
+}
+
+async function forget(folder: string, changes: readonly Change[]): Promise<void> {
+  const names = new Set(changes.map(({ name }) => name));
+  const { goldens, removed = [] } = await readPending(folder);
+  const left = {
+    goldens: goldens.filter(({ name }) => !names.has(name)),
+    removed: removed.filter((name) => !names.has(name)),
+  };
+  await writePending(folder, left);
+}

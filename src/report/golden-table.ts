@@ -1,0 +1,148 @@
+import type { GoldenReport, Row } from '../golden/check.ts';
+import type { FolderReport } from '../golden/check-all.ts';
+import type { ComparedTensor, GoldenDifference, Picture, TensorDifference } from '../golden/diff.ts';
+import { formatShape, position } from '../network/tensor.ts';
+import { grouped, wrap } from './text.ts';
+
+/** Columns of the check's table. */
+const NAME = 30;
+const SIZE = 9;
+const FIGURE = 11;
+
+/** The head of the table that {@link goldenLine} adds lines to. */
+export function goldenHead(): string {
+  const columns = `${'compared'.padStart(FIGURE)}${'float64'.padStart(FIGURE)}${'engines'.padStart(FIGURE)}`;
+  return `${'golden'.padEnd(NAME)}${'input'.padEnd(SIZE)}${columns}  verdict`;
+}
+
+function worst(rows: readonly Row[], figure: (row: Row) => number | undefined): number | undefined {
+  const figures = rows.flatMap((row) => figure(row) ?? []);
+  return figures.length === 0 ? undefined : Math.max(...figures);
+}
+
+/** One golden: elements compared, the oracle's largest relative error, the engines' largest error over a region's bound. */
+export function goldenLine({ name, input, verdict, rows }: GoldenReport): string {
+  const [, , height = 0, width = 0] = input;
+  const compared = rows.reduce((sum, row) => sum + row.compared, 0);
+  const oracle = worst(rows, ({ by, relative }) => (by === 'float64' ? relative : undefined));
+  const engines = worst(rows, ({ what, worstRatio }) => (what === 'regions' ? worstRatio : undefined));
+  const figures = [
+    grouped(compared),
+    oracle === undefined ? '-' : oracle.toExponential(1),
+    engines === undefined ? '-' : `${(100 * engines).toPrecision(2)} %`,
+  ];
+  return `${name.padEnd(NAME)}${`${height}x${width}`.padEnd(SIZE)}${figures.map((text) => text.padStart(FIGURE)).join('')}  ${verdict}`;
+}
+
+/** Problems of one golden that are shown; the first says where to look. */
+const SHOWN = 4;
+
+export function problemLines(problems: readonly string[]): string {
+  const lines = problems.slice(0, SHOWN).map((problem) => wrap(problem, '  ', '    '));
+  if (problems.length > SHOWN) lines.push(`  and ${problems.length - SHOWN} more; --json lists all`);
+  return lines.join('\n');
+}
+
+/** What the whole check came to. */
+export function folderLines({ verdict, files, problems, pending, goldens }: FolderReport, seconds: number): string {
+  const lines: string[] = [];
+  if (problems.length > 0) lines.push('files:', ...problems.map((problem) => wrap(problem, '  ', '    ')));
+  const passed = goldens.filter((golden) => golden.verdict === 'pass').length;
+  lines.push(
+    `${passed} of ${goldens.length} goldens pass; ${files - problems.length} of ${files} files are as listed: ${verdict}, in ${seconds.toFixed(0)} s`,
+  );
+  if (pending.length > 0) {
+    lines.push(
+      wrap(
+        `${pending.length} pending: ${pending.slice(0, SHOWN).join(', ')}${pending.length > SHOWN ? ', ...' : ''}. "fuseproof golden diff" shows what changes; then golden accept or golden reject`,
+      ),
+    );
+  }
+  return lines.join('\n');
+}
+
+/** Tensors of a file in the table of its differences. */
+const TENSORS_SHOWN = 24;
+
+/** What a pending golden changes, as text for a terminal of 80 columns. */
+export function differenceText({ name, kind, file, facts, tensors, lines }: GoldenDifference): string {
+  const out = [`${name}: ${kind} (${file})`];
+  for (const { field, before, after } of facts) out.push(wrap(`${field}: ${before} -> ${after}`, '  ', '    '));
+  out.push(...lines.slice(0, TENSORS_SHOWN).map((line) => `  ${line}`));
+  if (lines.length > TENSORS_SHOWN) out.push(`  and ${lines.length - TENSORS_SHOWN} more lines`);
+  const different = tensors.filter((tensor) => tensor.kind !== 'same');
+  const same = tensors.length - different.length;
+  if (different.some(isChanged)) {
+    out.push(`  ${'tensor'.padEnd(30)}${'differ'.padStart(20)}${'largest'.padStart(12)}${'relative'.padStart(12)}`);
+  }
+  out.push(...different.slice(0, TENSORS_SHOWN).map(tensorLine));
+  if (different.length > TENSORS_SHOWN) out.push(`  and ${different.length - TENSORS_SHOWN} more tensors`);
+  if (same > 0) out.push(`  ${same} ${same === 1 ? 'tensor is' : 'tensors are'} the same`);
+  const first = different.find(isChanged);
+  if (first !== undefined) out.push(...worstLines(first));
+  const pictured = largestPicture(different);
+  if (pictured !== undefined) out.push(...pictureLines(pictured.key, pictured.picture));
+  return out.join('\n');
+}
+
+function isChanged(tensor: TensorDifference): tensor is ComparedTensor {
+  return tensor.kind === 'changed';
+}
+
+function tensorLine(tensor: TensorDifference): string {
+  if (tensor.kind === 'reshaped') {
+    return `  ${tensor.key.padEnd(30)} ${formatShape(tensor.before)} -> ${formatShape(tensor.shape)}`;
+  }
+  if (!('elements' in tensor)) return `  ${tensor.key.padEnd(30)} ${tensor.kind}, ${formatShape(tensor.shape)}`;
+  const { key, differing, elements, maxAbsolute, relative } = tensor;
+  const differ = `${grouped(differing)} of ${grouped(elements)}`;
+  return `  ${key.padEnd(30)}${differ.padStart(20)}${maxAbsolute.toExponential(2).padStart(12)}${relative.toExponential(1).padStart(12)}`;
+}
+
+/** Of the first tensor that differs: what comes later may only follow from it. */
+function worstLines({ key, worst: elements, shape }: ComparedTensor): string[] {
+  return [
+    `  the worst elements of ${key}:`,
+    ...elements.flatMap(({ index, accepted, pending }) => [`    ${position(index, shape)}: ${accepted} -> ${pending}`]),
+  ];
+}
+
+/** The picture with the largest relative difference. */
+function largestPicture(
+  tensors: readonly TensorDifference[],
+): { readonly key: string; readonly picture: Picture } | undefined {
+  let largest: { readonly key: string; readonly picture: Picture; readonly relative: number } | undefined;
+  for (const tensor of tensors) {
+    if (!isChanged(tensor) || tensor.picture === undefined) continue;
+    const { key, picture, relative } = tensor;
+    if (largest === undefined || relative > largest.relative) largest = { key, picture, relative };
+  }
+  return largest;
+}
+
+/** Shades of a cell, the darkest for the largest difference; each is a decade. */
+const SHADES = ['██', '▓▓', '▒▒', '░░'] as const;
+const LITTLE = '..';
+const NOTHING = '  ';
+
+/** A difference as shades, row by row, framed. */
+export function pictureLines(key: string, { image, rows, columns, values }: Picture): string[] {
+  let largest = 0;
+  for (const value of values) largest = Math.max(largest, value);
+  const shade = (value: number) => {
+    if (value === 0) return NOTHING;
+    return SHADES[Math.floor(Math.log10(largest / value))] ?? LITTLE;
+  };
+  const frame = `    +${'--'.repeat(columns)}+`;
+  const lines = Array.from({ length: rows }, (_, y) => {
+    const cells = Array.from({ length: columns }, (_, x) => shade(values[y * columns + x]!));
+    return `    |${cells.join('')}|`;
+  });
+  return [
+    `  ${key}, image ${image}, ${rows}x${columns}: the largest difference over all channels`,
+    frame,
+    ...lines,
+    frame,
+    `    ${SHADES[0]} up to ${largest.toExponential(1)}, ${SHADES[1]} a tenth of it, ${SHADES[2]} a hundredth, ${SHADES[3]}, ${LITTLE} less; blank: equal`,
+  ];
+}
