@@ -164,7 +164,9 @@ export async function loadDeployWeights(
  * The tensor `input` of a safetensors file, and `labels` [N] where it has them.
  * @throws InputError where there is no input, or one of another rank, or not a label for each image
  */
-export async function readInput(path: string): Promise<{ readonly input: Tensor; readonly labels?: readonly number[] }> {
+export async function readInput(
+  path: string,
+): Promise<{ readonly input: Tensor; readonly labels?: readonly number[] }> {
   const tensors = await readSafetensors(path);
   const tensor = tensors.get('input');
   if (tensor === undefined) throw new InputError(`${path}: has no tensor named input; it needs one, [N, C, H, W]`);

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { sameShape, type Tensor } from '../network/tensor.ts';
@@ -61,7 +61,7 @@ export interface GoldenDifference {
   /** Seed, config, versions of tools: what the manifest says otherwise than before. */
   readonly facts: readonly { readonly field: string; readonly before: string; readonly after: string }[];
   readonly tensors: readonly TensorDifference[];
-  /** Of a text file, lines that only one side has. */
+  /** Of a text file, lines that only one side has; of another, its length. */
   readonly lines: readonly string[];
 }
 
@@ -104,6 +104,10 @@ async function contents(
 ): Promise<Pick<GoldenDifference, 'tensors' | 'lines'>> {
   const after = join(folder, PENDING, pending.file);
   const before = accepted === undefined ? undefined : join(folder, accepted.file);
+  if (!/\.(safetensors|txt|json)$/.test(pending.file)) {
+    const bytesOf = async (path: string | undefined) => (path === undefined ? 'none' : (await stat(path)).size);
+    return { tensors: [], lines: [`bytes: ${await bytesOf(before)} -> ${await bytesOf(after)}`] };
+  }
   if (!pending.file.endsWith('.safetensors')) {
     const linesOf = async (path: string | undefined) =>
       path === undefined ? [] : (await readFile(path, 'utf8')).split('\n');
