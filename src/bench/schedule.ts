@@ -17,11 +17,11 @@ export interface Plan {
   readonly longestMs: number;
 }
 
-/** Share of the time that the sessions up to the first look may time; the rest is for loading and for further sessions. */
-const FIRST_LOOK_SHARE = 0.6;
+/** Share of the time that the sessions up to the first look may take, loading included; the rest is for further ones. */
+const FIRST_LOOK_SHARE = 0.8;
 /** What is timed in one session: below, the warm-up would be all of it; above, more sessions tell more. */
 const SESSION_MS = { least: 1500, most: 12_000 };
-/** What a process needs to start and to load, as a first guess. */
+/** What a process needs to start, to load and for the first inferences: a guess, until sessions have shown it. */
 const LOADING_MS = 1500;
 
 /** Why no further session was run. */
@@ -104,11 +104,18 @@ export async function timeAll(settings: readonly Setting[], plan: Plan, how: Sch
   const failures: Failure[] = [];
   const running = settings.map((setting): Running => ({ setting, results: [], took: [] }));
   const [firstLook = 1] = LOOKS;
-  const share = (FIRST_LOOK_SHARE * 1000 * plan.seconds) / (Math.max(1, settings.length) * firstLook);
-  const budgetMs = Math.min(SESSION_MS.most, Math.max(SESSION_MS.least, share));
   const expectedMs = ({ took }: Running) => (took.length > 0 ? mean(took) : budgetMs + LOADING_MS);
   const began = now();
   let done = 0;
+  const loading: number[] = [];
+  let budgetMs = SESSION_MS.least;
+
+  /** An equal part of what is left up to the first look: what a skipped setting leaves goes to the others. */
+  function shareOfFirstLook(due: number): number {
+    const leftMs = FIRST_LOOK_SHARE * 1000 * plan.seconds - (now() - began);
+    const share = leftMs / due - (loading.length > 0 ? mean(loading) : LOADING_MS);
+    return Math.min(SESSION_MS.most, Math.max(SESSION_MS.least, share));
+  }
 
   async function runOne(each: Running, session: number, look: number): Promise<void> {
     const { setting, results, took } = each;
@@ -120,6 +127,7 @@ export async function timeAll(settings: readonly Setting[], plan: Plan, how: Sch
     const start = now();
     const open = running.filter(({ stopped }) => stopped === undefined);
     const due = open.reduce((sum, { results: { length } }) => sum + look - length, 0);
+    if (look === firstLook) budgetMs = shareOfFirstLook(due);
     const leftMs = open.reduce((sum, other) => sum + expectedMs(other) * (look - other.results.length), 0);
     const train = pairs.findIndex(({ baseline }) => baseline === 'reference');
     const soFar = results.length > 0 && train >= 0 ? overSessions(sessionEstimates(results, train)) : undefined;
@@ -157,6 +165,7 @@ export async function timeAll(settings: readonly Setting[], plan: Plan, how: Sch
       }
       results.push(result);
       took.push(now() - start);
+      loading.push(Math.max(0, now() - start - budgetMs));
       done++;
       if (result.tensorsLeaked) fail(`${result.tensorsLeaked} tensors were left behind`);
     } catch (error) {

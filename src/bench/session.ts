@@ -37,7 +37,7 @@ export interface SessionSpec extends ModelSpec {
   readonly session: number;
   /** Quads to aim at, of each pair. */
   readonly quads: number;
-  /** Time from the first inference on; a slow engine gets fewer quads, but at least one of each pair. */
+  /** Time beyond the first inference of each network; a slow engine gets fewer quads, but at least one of each pair. */
   readonly budgetMs: number;
   /** An engine that needs longer for that is not timed. */
   readonly longestMs: number;
@@ -196,7 +196,7 @@ async function warmUp(sampler: Sampler, slots: Slots, now: () => number, limitMs
 /** What the quads of a session gave. */
 type Quads = Pick<SessionResult, 'pairs' | 'arms' | 'settled'>;
 
-/** Warms all networks up and times them, from their first inference on. */
+/** Runs all networks once, warms them up and times them. */
 async function timeQuads(
   sampler: Sampler,
   slots: Slots,
@@ -206,9 +206,9 @@ async function timeQuads(
 ): Promise<Quads | SessionSkip> {
   const { Bench } = await import('tinybench');
   const { pairs, budgetMs } = spec;
-  const start = now();
   const skip = await firstTimes(sampler, slots, spec);
   if (skip !== undefined) return skip;
+  const start = now();
   const settled = await warmUp(sampler, slots, now, budgetMs * WARM_UP_SHARE);
   const affordable = Math.floor((budgetMs - (now() - start)) / roundMs(slots, pairs));
   const quads = Math.min(spec.quads, Math.max(1, affordable));

@@ -82,14 +82,23 @@ async function runBenchCommand({ out, json, ...options }: Options): Promise<void
 /** As a shell gives it: 128 and the number of SIGINT. */
 const INTERRUPTED = 130;
 
-/** The first ctrl-C ends the run and keeps what is complete; the second one ends the process as ever. */
+/** One ctrl-C may arrive twice, from the terminal and from npm; a signal after so many milliseconds asks again. */
+const SAME_SIGNAL_MS = 1000;
+
+/** The first ctrl-C ends the run and keeps what is complete; the second one ends the process. */
 function interruption(): { signal: AbortSignal; release: () => void } {
   const controller = new AbortController();
+  let since = 0;
   const interrupt = () => {
+    if (controller.signal.aborted) {
+      if (performance.now() - since > SAME_SIGNAL_MS) process.exit(INTERRUPTED);
+      return;
+    }
+    since = performance.now();
     note('Interrupted: writing what is complete. Again ends at once.');
     controller.abort();
   };
-  process.once('SIGINT', interrupt);
+  process.on('SIGINT', interrupt);
   return { signal: controller.signal, release: () => process.off('SIGINT', interrupt) };
 }
 

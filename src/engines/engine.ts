@@ -1,3 +1,4 @@
+import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
 import type { Precision } from '../network/precision.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
@@ -86,4 +87,13 @@ export class EngineUnavailable extends Error {
 /** The engine has no way to compute this node as defined. */
 export class UnsupportedOp extends Error {
   override readonly name = 'UnsupportedOp';
+}
+
+/**
+ * @throws InputError where they are not a whole number of at least 1
+ */
+export function checkThreads(threads: number, engine: string): void {
+  if (!Number.isSafeInteger(threads) || threads < 1) {
+    throw new InputError(`threads ${threads} for ${engine}; a whole number of at least 1 is needed`);
+  }
 }

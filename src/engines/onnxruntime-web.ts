@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
-import { type Engine, type EngineOptions, type EngineProvider, EngineUnavailable } from './engine.ts';
-import { checkThreads, ortEngine } from './ort.ts';
+import { checkThreads, type Engine, type EngineOptions, type EngineProvider, EngineUnavailable } from './engine.ts';
+import { ortEngine } from './ort.ts';
 
 type Runtime = typeof import('onnxruntime-web');
 

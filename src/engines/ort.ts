@@ -26,15 +26,6 @@ export const ortPrecision: Precision = { ...FLOAT32, underflow: 2 ** -149, erf: 
 
 const ERRORS_ONLY = 3; // as logSeverityLevel: its warnings are about speed
 
-/**
- * @throws InputError where they are not a whole number of at least 1
- */
-export function checkThreads(threads: number, engine: string): void {
-  if (!Number.isSafeInteger(threads) || threads < 1) {
-    throw new InputError(`threads ${threads} for ${engine}; a whole number of at least 1 is needed`);
-  }
-}
-
 /** The input that the node stands for, as ONNX Runtime's tensor: it reads the data where it lies. */
 function feed(runtime: OrtRuntime, { name, shape }: Node, inputs: EngineInputs) {
   const tensor = inputs.get(name);

@@ -1,8 +1,7 @@
 import { availableParallelism } from 'node:os';
 import util from 'node:util';
-import { InputError } from '../network/errors.ts';
 import { FLOAT32 } from '../network/precision.ts';
-import { type Engine, type EngineOptions, EngineUnavailable, type Precision } from './engine.ts';
+import { checkThreads, type Engine, type EngineOptions, EngineUnavailable, type Precision } from './engine.ts';
 import { oneAtATime, startBackend, type Tfjs, tfjsEngine } from './tfjs.ts';
 
 /** The npm packages of TensorFlow's C library for Node. Both are optional. */
@@ -34,22 +33,21 @@ export interface TensorflowStart {
 
 /**
  * Starts TensorFlow with the first of the packages that loads; later calls get what the first one started.
- * @throws EngineUnavailable where none loads
- * @throws InputError where TensorFlow runs in this process already, with other threads
+ * @throws EngineUnavailable where none loads, or TensorFlow runs in this process already, with other threads
+ * @throws InputError where the threads are not a whole number of at least 1
  */
 export async function startTensorflow(how: TensorflowStart, options: EngineOptions): Promise<StartedTensorflow> {
   const threads = options.threads ?? availableParallelism();
-  if (!Number.isSafeInteger(threads) || threads < 1) {
-    throw new InputError(`threads ${threads} for TensorFlow; a whole number of at least 1 is needed`);
-  }
+  checkThreads(threads, 'TensorFlow');
   started ??= start(how, threads).catch((error: unknown) => {
     started = undefined;
     throw error;
   });
   const tensorflow = await started;
   if (options.threads !== undefined && tensorflow.threads !== options.threads) {
-    throw new InputError(
-      `TensorFlow runs in this process with ${tensorflow.threads} threads and cannot change to ${options.threads}; use a process of its own`,
+    throw new EngineUnavailable(
+      `TensorFlow runs in this process with ${tensorflow.threads} threads and cannot change to ${options.threads}`,
+      'use a run of its own',
     );
   }
   return tensorflow;
