@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { deployForms } from '../src/fused/forms.ts';
 import { fuse, fuseAndRound, fuseWeights, rules } from '../src/fused/fuse.ts';
-import { type Columns, columnsOf, noColumns } from '../src/interpreters/columns.ts';
+import { type Columns, columnsOf, noColumns, oneHotColumns } from '../src/interpreters/columns.ts';
 import { evaluateFloat64 } from '../src/interpreters/float64.ts';
 import { weightShapesByKey } from '../src/network/graph.ts';
 import type { Network, Node } from '../src/network/ops.ts';
@@ -137,16 +137,27 @@ describe(`columns, seed ${seed}`, () => {
             for (const { at, value } of entries) valuesOfRows[rows.indexOf(at % size) * probes.length + probe] = value;
           });
           const x: Columns = { ...noColumns(shape, probes.length), rows, values: valuesOfRows };
-          const linear = columnsOf(network, of, { part: 'linear' })(new Map([[network.inputs[0]!, x]]));
+          // As the tier has them: elements side by side, each for a probe of its own.
+          const count = Math.min(probes.length, size);
+          const first = probes.flat()[0]!.at % (size - count + 1);
+          const run = oneHotColumns(
+            shape,
+            count,
+            Int32Array.from({ length: count }, (_, i) => first + i),
+          );
+          const columns = columnsOf(network, of, { part: 'linear' });
           const constant = columnsOf(network, of, { part: 'constant' })(
             new Map([[network.inputs[0]!, noColumns(shape, 1)]]),
           );
           const atZero = await oracle(network, of, shape, new Float64Array(size));
           expect(differences(denseOf(constant, 0), atZero)).toEqual([]);
-          for (let probe = 0; probe < probes.length; probe++) {
-            const expected = await oracle(network, of, shape, denseOf(x, probe));
-            const sum = denseOf(linear, probe).map((value, i) => value + atZero[i]!);
-            expect(differences(sum, expected)).toEqual([]);
+          for (const given of [x, run]) {
+            const linear = columns(new Map([[network.inputs[0]!, given]]));
+            for (let probe = 0; probe < given.probes; probe++) {
+              const expected = await oracle(network, of, shape, denseOf(given, probe));
+              const sum = denseOf(linear, probe).map((value, i) => value + atZero[i]!);
+              expect(differences(sum, expected)).toEqual([]);
+            }
           }
         }
       }),

@@ -14,7 +14,7 @@ import {
 } from './kernels/windows.ts';
 import { openMatMul } from './product.ts';
 import { type EvaluationRules, walk } from './walk.ts';
-import { type Arrays, Workspace, widen } from './workspace.ts';
+import { type Arrays, Workspace } from './workspace.ts';
 
 type Float64 = Tensor<Float64Array>;
 
@@ -124,9 +124,8 @@ export async function magnitude(
   const { matmul } = await openMatMul();
   const operations = operationsByName(network);
   const absolute = ({ shape, data }: Tensor): Float64 => {
-    const wide = widen(data, arrays);
-    const sizes = wide === data ? arrays.take(data.length) : wide;
-    for (let i = 0; i < sizes.length; i++) sizes[i] = Math.abs(wide[i]!) + floor;
+    const sizes = arrays.take(data.length);
+    for (let i = 0; i < sizes.length; i++) sizes[i] = Math.abs(data[i]!) + floor;
     return { shape, data: sizes };
   };
   const given = (name: string): Tensor => {
