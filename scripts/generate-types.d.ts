@@ -1,1 +1,1 @@
-export function generateReportTypes(): Promise<string>;
+export function generateReportTypes(): Promise<Record<string, string>>;

@@ -1,20 +1,30 @@
-/** Writes src/report/types.ts from the report's schema: `npm run schema`. Development only. */
+/** Writes the types of src/report from its schemas: `npm run schema`. Development only. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { compile } from 'json-schema-to-typescript';
 
-const SCHEMA = new URL('../src/report/schema/report.schema.json', import.meta.url);
-const TYPES = new URL('../src/report/types.ts', import.meta.url);
+const FOLDER = new URL('../src/report/', import.meta.url);
 
-/** The TypeScript source of the report's types. */
+/** Each schema, the name of its type, and the file of its types. */
+const SCHEMAS = [
+  ['schema/report.schema.json', 'Report', 'types.ts'],
+  ['schema/baseline.schema.json', 'Baseline', 'baseline-types.ts'],
+];
+
+/** The TypeScript source of each schema's types, by file. */
 export async function generateReportTypes() {
-  const schema = JSON.parse(await readFile(SCHEMA, 'utf8'));
-  return compile(schema, 'Report', {
-    bannerComment:
-      '/** Generated from schema/report.schema.json by `npm run schema`: change that file, then run it. */',
-    unknownAny: true,
-    style: { singleQuote: true, printWidth: 120 },
+  const files = SCHEMAS.map(async ([schema, name, file]) => {
+    const source = await compile(JSON.parse(await readFile(new URL(schema, FOLDER), 'utf8')), name, {
+      bannerComment: `/** Generated from ${schema} by \`npm run schema\`: change that file, then run it. */`,
+      unknownAny: true,
+      style: { singleQuote: true, printWidth: 120 },
+    });
+    return [file, source];
   });
+  return Object.fromEntries(await Promise.all(files));
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await writeFile(TYPES, await generateReportTypes());
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const [file, source] of Object.entries(await generateReportTypes()))
+    await writeFile(new URL(file, FOLDER), source);
+}

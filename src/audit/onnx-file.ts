@@ -1,10 +1,9 @@
 /** Counts what an ONNX file stores, and says which form of which published network stores as much. */
-import { readFile } from 'node:fs/promises';
 import { onnxMessages } from '../artefacts/onnx-messages.ts';
 import { cost } from '../interpreters/cost.ts';
 import { InputError } from '../network/errors.ts';
 import { resolveModels } from '../reference/config.ts';
-import { messageOfSystemError } from '../weights/system-error.ts';
+import { readWholeFile } from '../weights/read-file.ts';
 import { buildForms } from './forms.ts';
 import type { Form } from './published.ts';
 
@@ -84,9 +83,7 @@ interface ModelMessage {
 }
 
 async function readModel(file: string): Promise<ModelMessage> {
-  const bytes = await readFile(file).catch((error: unknown) => {
-    throw new InputError(`${file}: ${messageOfSystemError(error, 'read')}; give an ONNX file`);
-  });
+  const bytes = await readWholeFile(file, 'an ONNX file');
   const { default: protobuf } = await import('protobufjs/light.js');
   const type = protobuf.Root.fromJSON(onnxMessages).lookupType('ModelProto');
   let model: ModelMessage;

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
-import { access, mkdir, stat } from 'node:fs/promises';
+import { access, appendFile, mkdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../network/errors.ts';
+import type { GateResult } from '../report/gate.ts';
 import { benchMarkdown } from '../report/markdown.ts';
 import type { Report } from '../report/types.ts';
 import { validateReport } from '../report/validate.ts';
@@ -42,15 +43,53 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /**
- * Writes `latest.json` and `latest.md`, once the report fits its schema; returns their paths.
+ * Writes `latest.json`, `.md`, `.html` and `.junit.xml`, once the report fits its schema; returns their paths.
  * @throws InputError where they cannot be written
  */
-export async function writeReport(report: Report, folder: string): Promise<readonly string[]> {
+export async function writeReport(report: Report, folder: string, gate?: GateResult): Promise<readonly string[]> {
   const valid = await validateReport(report);
-  const files = [
-    [join(folder, 'latest.json'), `${JSON.stringify(valid, null, 2)}\n`],
-    [join(folder, 'latest.md'), benchMarkdown(valid)],
-  ] as const;
-  for (const [path, text] of files) await writeFileAtomically(path, text);
-  return files.map(([path]) => path);
+  const [{ htmlReport }, { junitXml }] = await Promise.all([
+    import('../report/html/page.ts'),
+    import('../report/junit.ts'),
+  ]);
+  const { cpu, cores } = valid.environment;
+  return writeAll(folder, {
+    'latest.json': `${JSON.stringify(valid, null, 2)}\n`,
+    'latest.md': benchMarkdown(valid),
+    'latest.html': await htmlReport([{ label: `${cpu}, ${cores} cores`, report: valid }]),
+    'latest.junit.xml': junitXml(valid, gate),
+  });
+}
+
+/**
+ * Writes files into a folder that is there; returns their paths.
+ * @throws InputError where they cannot be written
+ */
+export async function writeAll(folder: string, files: Readonly<Record<string, string>>): Promise<readonly string[]> {
+  const named = Object.entries(files).map(([name, text]) => [join(folder, name), text] as const);
+  for (const [path, text] of named) await writeFileAtomically(path, text);
+  return named.map(([path]) => path);
+}
+
+/** GitHub shows no summary of a step that is longer than this. */
+const SUMMARY_LIMIT = 2 ** 20;
+
+/** Appends Markdown to the summary of a GitHub job, where the environment says that there is one. */
+export async function appendJobSummary(
+  markdown: string,
+  path: string | undefined = process.env.GITHUB_STEP_SUMMARY,
+): Promise<boolean> {
+  if (path === undefined || path === '') return false;
+  const fits = Buffer.byteLength(markdown) < SUMMARY_LIMIT;
+  const text = fits
+    ? markdown
+    : `${markdown.split('\n## ')[0]}\n\nThe whole report is too long for a summary; see its files.\n`;
+  try {
+    await appendFile(path, `${text}\n`);
+  } catch (error) {
+    throw new InputError(
+      `${path}: ${messageOfSystemError(error, 'write')}; GITHUB_STEP_SUMMARY must name a file that can be written, or be unset`,
+    );
+  }
+  return true;
 }

@@ -14,6 +14,8 @@ interface Options {
   readonly streams?: readonly number[] | true;
   readonly profile?: boolean;
   readonly out: string;
+  readonly baseline?: string;
+  readonly updateBaseline?: boolean;
   readonly json?: boolean;
 }
 
@@ -34,22 +36,33 @@ Examples:
   fuseproof bench --model repmlpnet_t224 --engine onnxruntime
   fuseproof bench -m repvit_m1_5 my-network.json -e onnxruntime --threads 1 2
   fuseproof bench --quick --engine onnxruntime --streams --profile
+  fuseproof bench --baseline reports/baseline.json
 
-Exit codes: 0 all verified and timed, 1 a mismatch or a failed timing,
-2 bad usage or input, 3 inconclusive, 130 interrupted: what was complete by then
-is written and marked partial.`;
+Exit codes: 0 all verified and timed, 1 a mismatch, a failed timing or a
+baseline not reached, 2 bad usage or input, 3 inconclusive, 130 interrupted:
+what was complete by then is written and marked partial.`;
 
-async function runBenchCommand({ out, json, ...options }: Options): Promise<void> {
-  const [{ runBench }, { verifyModel }, { progressText }, { openReportFolder, writeReport }, { resolveModels }] =
-    await Promise.all([
-      import('../bench/run.ts'),
-      import('../bench/verify-model.ts'),
-      import('../bench/progress.ts'),
-      import('../bench/write-report.ts'),
-      import('../reference/config.ts'),
-    ]);
+async function runBenchCommand({ out, json, baseline, updateBaseline, ...options }: Options): Promise<void> {
+  const [
+    { runBench },
+    { verifyModel },
+    { progressText },
+    { appendJobSummary, openReportFolder, writeReport },
+    { resolveModels },
+    { benchMarkdown },
+    { openGate },
+  ] = await Promise.all([
+    import('../bench/run.ts'),
+    import('../bench/verify-model.ts'),
+    import('../bench/progress.ts'),
+    import('../bench/write-report.ts'),
+    import('../reference/config.ts'),
+    import('../report/markdown.ts'),
+    import('./gate.ts'),
+  ]);
   const { progressLine } = await import('./progress-line.ts');
   const models = await resolveModels(options.model ?? (options.quick ? QUICK_MODELS : DEFAULT_MODELS));
+  const gate = await openGate({ baseline, updateBaseline, out });
   await openReportFolder(out);
   const { size, seed, quick = false } = options;
   const request = {
@@ -67,7 +80,10 @@ async function runBenchCommand({ out, json, ...options }: Options): Promise<void
   const show = (event: BenchProgress) => line.show(progressText(event));
   const { signal, release } = interruption();
   const report = await runBench(request, show, { verifyModel, signal }).finally(line.clear);
-  const paths = await writeReport(report, out);
+  const judged = gate.judge(report);
+  const paths = await writeReport(report, out, judged?.result);
+  const updated = await gate.update(report);
+  await appendJobSummary([...(judged === undefined ? [] : [judged.markdown]), benchMarkdown(report)].join('\n\n'));
   release();
   if (json) {
     printJson(report);
@@ -75,8 +91,11 @@ async function runBenchCommand({ out, json, ...options }: Options): Promise<void
     const { benchTable } = await import('../report/bench-table.ts');
     print(benchTable(report));
   }
+  for (const said of judged?.lines ?? []) note(said);
+  for (const said of updated) note(said);
   note(`Written: ${paths.join(', ')}${report.partial ? '; partial, for the run was interrupted' : ''}`);
   setExitCode(report.partial ? INTERRUPTED : exitCodeOf(report.verdict));
+  if (judged !== undefined && !report.partial) setExitCode(exitCodeOf(judged.result.verdict));
 }
 
 /** As a shell gives it: 128 and the number of SIGINT. */
@@ -127,7 +146,9 @@ export function benchCommand(): Command {
       each(parseStreams),
     )
     .option('--profile', 'say where the time of each form goes, node by node')
-    .option('-o, --out <folder>', 'where latest.json and latest.md go', 'reports')
+    .option('-o, --out <folder>', 'where latest.json, .md, .html and .junit.xml go', 'reports')
+    .option('--baseline <file>', 'fail where a ratio lies wholly under 0.97 of its own, or a count differs')
+    .option('--update-baseline', 'write the baseline of later runs (to --baseline, or baseline.json in --out)')
     .option('--json', 'print the report as JSON')
     .addHelpText('after', EXAMPLES)
     .action(runBenchCommand);

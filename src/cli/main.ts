@@ -10,6 +10,7 @@ import { fuseCommand } from './fuse.ts';
 import { goldenCommand } from './golden.ts';
 import { modelsCommand } from './models.ts';
 import { EXIT, note } from './output.ts';
+import { reportCommand } from './report.ts';
 import { runCommand } from './run.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -21,6 +22,7 @@ const COMMANDS = [
   modelsCommand,
   auditCommand,
   benchCommand,
+  reportCommand,
   runCommand,
   goldenCommand,
   doctorCommand,

@@ -23,6 +23,10 @@ export function environmentFacts(e: Report['environment']): readonly (readonly [
     ['Steal time', e.stealPercent === null ? 'not said by this system' : `${e.stealPercent.toFixed(2)} %`],
     ['Tensors leaked', e.tensorsLeaked === null ? 'not counted by these engines' : String(e.tensorsLeaked)],
     ...engines.map((engine, index) => [`Engine ${index + 1}`, engine] as const),
-    ...e.absent.map(({ name, reason, fix }) => [`Not here: ${name}`, `${reason}; ${fix}`] as const),
   ];
+}
+
+/** Each engine that is not here, and why. */
+export function absentFacts(e: Report['environment']): readonly (readonly [name: string, value: string])[] {
+  return e.absent.map(({ name, reason, fix }) => [`Not here: ${name}`, `${reason}; ${fix}`]);
 }

@@ -1,3 +1,5 @@
+import { environmentFacts } from './environment-facts.ts';
+import type { Machine } from './html/machines.ts';
 import { profileFigures, profileLines } from './profile-table.ts';
 import {
   counted,
@@ -194,35 +196,13 @@ function verificationSection({ verification }: Report): string {
   );
 }
 
-function loads(averages: readonly number[]): string {
-  return averages.map((average) => average.toFixed(2)).join(', ');
-}
-
-function environmentSection({ environment: e }: Report): string {
-  const engines = e.engines.map(
-    ({ name, version, device, threads, optimisation, software }) =>
-      `${name} ${version}, ${device}${software ? ' (software adapter)' : ''}, ${threads} thread${threads === 1 ? '' : 's'}, ${optimisation === 'none' ? 'no optimisation of graphs' : optimisation}`,
-  );
-  const facts: readonly (readonly [name: string, value: string])[] = [
-    ['Date', e.date],
-    ['Run', `${e.quick ? 'quick, ' : ''}${e.elapsedSeconds.toFixed(0)} s, seed ${e.seed}`],
-    ['fuseproof', `${e.fuseproof}${e.commit === null ? '' : `, commit ${e.commit}`}`],
-    ['Node', `${e.node} on ${e.platform}`],
-    ['CPU', `${e.cpu}, ${e.cores} cores`],
-    ['Memory', `${(e.memoryBytes / 2 ** 30).toFixed(1)} GiB`],
-    ['Peak resident set', e.peakRssBytes === null ? 'nothing ran' : `${(e.peakRssBytes / 2 ** 20).toFixed(0)} MiB`],
-    ['Load average before', loads(e.loadAverageBefore)],
-    ['Load average after', loads(e.loadAverageAfter)],
-    ['Steal time', e.stealPercent === null ? 'not said by this system' : `${e.stealPercent.toFixed(2)} %`],
-    ['Tensors leaked', e.tensorsLeaked === null ? 'not counted by these engines' : String(e.tensorsLeaked)],
-    ...engines.map((engine) => ['Engine', engine] as const),
-  ];
+function environmentSection({ environment }: Report): string {
   return table(
     [
       ['what', 'left'],
       ['value', 'left'],
     ],
-    facts.map((fact) => [...fact]),
+    environmentFacts(environment).map((fact) => [...fact]),
   );
 }
 
@@ -255,6 +235,34 @@ export function benchMarkdown(report: Report): string {
       absent.length === 0
         ? 'None is missing of those asked for.'
         : absent.map(({ name, reason, fix }) => `- ${name}: ${reason}; ${fix}`).join('\n'),
+    ),
+  ].join('\n');
+}
+
+/** Several machines, a column each, and then the report of each by itself. */
+export function mergedMarkdown(machines: readonly Machine[]): string {
+  const [only] = machines;
+  if (only !== undefined && machines.length === 1) return benchMarkdown(only.report);
+  const keyOf = (row: Speedup) => [row.model, row.engine, `${row.threads}`, `${row.batch}`, row.baseline, row.arm];
+  const keys = [
+    ...new Map(machines.flatMap(({ report }) => report.speedups.map((row) => [keyOf(row).join('\n'), keyOf(row)]))),
+  ];
+  const rows = keys.map(([key, cells]) => [
+    ...cells,
+    ...machines.map(({ report }) => {
+      const row = report.speedups.find((each) => keyOf(each).join('\n') === key);
+      return row === undefined ? '' : `${row.estimate.toFixed(3)} (${interval(row)}), ${row.outcome}`;
+    }),
+  ]);
+  const titles = ['model', 'engine', 'threads', 'batch', 'baseline', 'arm'].map((title) => [title, 'left'] as const);
+  return [
+    '# fuseproof benchmark on several machines\n',
+    ...machines.map(({ label, report }) => `- ${label}: **${report.verdict}**${report.partial ? ', partial' : ''}`),
+    '',
+    table([...titles, ...machines.map(({ label }) => [label, 'right'] as const)], rows),
+    '',
+    ...machines.map(
+      ({ label, report }) => `<details><summary>${label}</summary>\n\n${benchMarkdown(report)}\n\n</details>\n`,
     ),
   ].join('\n');
 }

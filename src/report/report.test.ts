@@ -1,137 +1,16 @@
 import { describe, expect, test } from 'vitest';
+import { measured, ratio, sampleReport, setting } from '../../properties/sample-report.ts';
 import { audit } from '../audit/audit.ts';
 import { resolveModel } from '../reference/config.ts';
 import { benchTable } from './bench-table.ts';
 import { benchMarkdown } from './markdown.ts';
 import { interval, milliseconds, wrap } from './text.ts';
-import type { Measurement, NullControl, Report, Speedup } from './types.ts';
+import type { Report } from './types.ts';
 import { validateReport } from './validate.ts';
-
-const setting = { model: 'repvit_m0_9', threads: 1, batch: 1, resolution: 224 };
-
-function measured(engine: string, arm: Measurement['arm'], latencyMs: number): Measurement {
-  const session = { session: 1, medianMs: latencyMs, inferencesPerSample: 2 };
-  return {
-    ...setting,
-    engine,
-    arm,
-    latencyMs,
-    minMs: latencyMs - 1,
-    p05Ms: latencyMs - 0.5,
-    p95Ms: latencyMs + 1,
-    sessions: [{ ...session, samplesMs: [latencyMs, latencyMs] }],
-  };
-}
-
-/** What one session says of a pair. */
-function said(estimate: number): Speedup['sessions'] {
-  return [
-    { session: 1, estimate, plannedQuads: 24, logRatios: [Math.log(estimate)], checkedOutputs: 4, settled: true },
-  ];
-}
-
-function ratio(engine: string, low: number, estimate: number, high: number, note = ''): Speedup {
-  return {
-    ...setting,
-    engine,
-    baseline: 'reference',
-    arm: 'deploy',
-    estimate,
-    low,
-    high,
-    confidence: 0.95,
-    halfWidth: Math.log(high / low) / 2,
-    outcome: note === '' ? 'faster' : 'inconclusive',
-    stopped: note === '' ? 'width' : 'time',
-    pValue: 0.01,
-    pHolm: 0.02,
-    method: 'Hodges-Lehmann',
-    note,
-    sessions: said(estimate),
-  };
-}
-
-function control(engine: string, noisy: boolean): NullControl {
-  const interval = { estimate: 1.0012, low: 0.9981, high: 1.0043, confidence: 0.95 };
-  return { ...setting, engine, arm: 'deploy', ...interval, strayed: Number(noisy), noisy, sessions: said(1.0012) };
-}
-
-/** One network on three engines: faster, undecided and failed; one engine absent. */
-function sample(): Report {
-  const tiers: Report['verification'][number]['tiers'] = [
-    { tier: 'structure', verdict: 'pass', compared: 763, worst: null },
-    { tier: 'runtime, deploy', verdict: 'pass', compared: 1_234_567, worst: 0.358 },
-  ];
-  const [first, ...rest] = tiers;
-  if (first === undefined) throw new Error('no tier');
-  const failed = [first, ...rest.map((tier) => ({ ...tier, verdict: 'fail' as const, worst: 12.5 }))];
-  return {
-    schemaVersion: 2,
-    verdict: 'fail',
-    partial: false,
-    measurements: [
-      measured('onnxruntime', 'reference', 11.8),
-      measured('onnxruntime', 'deploy', 10.7),
-      measured('cpu', 'reference', 1830.4),
-      measured('cpu', 'deploy', 1771.6),
-    ],
-    speedups: [ratio('onnxruntime', 1.08912, 1.1, 1.12699), ratio('cpu', 0.99, 1.033, 1.05, 'the time was up')],
-    nullControls: [control('onnxruntime', false), control('cpu', true)],
-    suites: [],
-    throughput: [],
-    profiles: [],
-    networks: [],
-    skipped: [],
-    audit: [],
-    verification: [
-      { model: 'repvit_m0_9', engine: 'onnxruntime', threads: 1, batch: 1, form: 'deploy', verdict: 'pass', tiers },
-      { model: 'repvit_m0_9', engine: 'cpu', threads: 1, batch: 1, form: 'deploy', verdict: 'pass', tiers },
-      { model: 'repvit_m0_9', engine: 'wasm', threads: 1, batch: 1, form: 'deploy', verdict: 'fail', tiers: failed },
-    ],
-    failures: [
-      {
-        model: 'repvit_m0_9',
-        engine: 'wasm',
-        stage: 'verification',
-        message: 'deploy against reference: not timed, for deploy is not verified (runtime, deploy: fail)',
-      },
-    ],
-    environment: {
-      date: '2025-06-11T12:00:00.000Z',
-      elapsedSeconds: 123.4,
-      quick: false,
-      seed: 1,
-      plan: { looks: [5, 8, 12], halfWidth: 0.01, quads: 24, sampleMs: 20, seconds: 170 },
-      fuseproof: '0.1.0',
-      commit: null,
-      node: 'v20.20.2',
-      platform: 'Linux 6.1 x64',
-      cpu: 'Some CPU',
-      cores: 2,
-      memoryBytes: 8 * 2 ** 30,
-      loadAverageBefore: [0.1, 0.2, 0.3],
-      loadAverageAfter: [1.1, 0.5, 0.4],
-      stealPercent: null,
-      peakRssBytes: 300 * 2 ** 20,
-      tensorsLeaked: 0,
-      engines: [
-        {
-          name: 'onnxruntime',
-          version: '1.30.0',
-          device: 'CPU',
-          threads: 1,
-          optimisation: 'graph optimisation: all',
-          software: false,
-        },
-      ],
-      absent: [{ name: 'tfjs-node', reason: 'not installed', fix: 'npm run tensorflow' }],
-    },
-  };
-}
 
 /** The same network with a second deploy form, timed on one engine and too slow on another. */
 function withOfficial(): Report {
-  const report = sample();
+  const report = sampleReport();
   return {
     ...report,
     measurements: [...report.measurements, measured('onnxruntime', 'deploy-official', 98.1)],
@@ -155,36 +34,36 @@ function withOfficial(): Report {
 describe('validateReport', () => {
   test('takes a whole report, with rows as the audit makes them', async () => {
     const { rows } = audit([await resolveModel('repvit_m0_9')]);
-    const report = { ...sample(), audit: rows };
+    const report = { ...sampleReport(), audit: rows };
     expect(await validateReport(report)).toBe(report);
     expect(rows.length).toBe(3);
   });
 
   test('takes a resolution that is not square as a pair', async () => {
-    const report = sample();
+    const report = sampleReport();
     for (const row of [...report.measurements, ...report.speedups]) row.resolution = [192, 256];
     expect(await validateReport(report)).toBe(report);
   });
 
   const broken: readonly (readonly [what: string, value: unknown, message: string])[] = [
-    ['an unknown field', { ...sample(), extra: 1 }, 'must NOT have additional properties'],
-    ['another version', { ...sample(), schemaVersion: 1 }, '/schemaVersion must be equal to constant'],
+    ['an unknown field', { ...sampleReport(), extra: 1 }, 'must NOT have additional properties'],
+    ['another version', { ...sampleReport(), schemaVersion: 1 }, '/schemaVersion must be equal to constant'],
     [
       'an infinite latency',
-      { ...sample(), measurements: [measured('cpu', 'deploy', Number.POSITIVE_INFINITY)] },
+      { ...sampleReport(), measurements: [measured('cpu', 'deploy', Number.POSITIVE_INFINITY)] },
       '/measurements/0/latencyMs must be number',
     ],
     [
       'no latency',
-      { ...sample(), measurements: [measured('cpu', 'deploy', 0)] },
+      { ...sampleReport(), measurements: [measured('cpu', 'deploy', 0)] },
       '/measurements/0/latencyMs must be > 0',
     ],
     [
       'no sessions',
-      { ...sample(), measurements: [{ ...measured('cpu', 'deploy', 2), sessions: [] }] },
+      { ...sampleReport(), measurements: [{ ...measured('cpu', 'deploy', 2), sessions: [] }] },
       '/measurements/0/sessions must NOT have fewer than 1 items',
     ],
-    ['no environment', { ...sample(), environment: undefined }, "must have required property 'environment'"],
+    ['no environment', { ...sampleReport(), environment: undefined }, "must have required property 'environment'"],
   ];
   test.each(broken)('refuses %s', async (_what, value, message) => {
     await expect(validateReport(value)).rejects.toThrow(message);
@@ -193,7 +72,7 @@ describe('validateReport', () => {
 
 describe('benchTable', () => {
   test('is the table of 80 columns', () => {
-    expect(`\n${benchTable(sample())}`).toBe(`
+    expect(`\n${benchTable(sampleReport())}`).toBe(`
 repvit_m0_9 at 224x224, batch 1
   engine            threads    train ms  deploy ms  train / deploy
   onnxruntime             1        11.8       10.7  1.100 (1.089 to 1.127)
@@ -251,12 +130,12 @@ not timed: repvit_m0_9 on cpu: 5 sessions would take 66 s or more, over the
   });
 
   test('says that nothing was timed', () => {
-    const text = benchTable({ ...sample(), measurements: [], speedups: [] });
+    const text = benchTable({ ...sampleReport(), measurements: [], speedups: [] });
     expect(text).toContain('repvit_m0_9\n  not timed\n');
   });
 
   test('leads with it where the run was interrupted', () => {
-    expect(benchTable({ ...sample(), partial: true })).toMatch(/^Partial: the run was interrupted\.\n\n/);
+    expect(benchTable({ ...sampleReport(), partial: true })).toMatch(/^Partial: the run was interrupted\.\n\n/);
   });
 });
 
@@ -283,7 +162,7 @@ function withExtras(): Report {
   );
   const large = node('stages.2.blocks.13.channel_mixer.conv1.with.a.long.name', 'Conv', 16, 4e8);
   return {
-    ...sample(),
+    ...sampleReport(),
     throughput: [streams(1, 10.7, 93.46), streams(2, 12.5, 160)],
     networks: [{ model: 'repvit_m0_9', resolution: 224, classes: 1000, weightsSha256: '0'.repeat(64) }],
     profiles: [{ ...place, inferences: 20, totalMs: 20, peakGflops: 100, nodes: [...small, large] }],
@@ -322,7 +201,7 @@ describe('benchMarkdown', () => {
   const lines = (report: Report) => benchMarkdown(report).split('\n');
 
   test('leads with the verdict and what fusing bought', () => {
-    expect(lines(sample()).slice(0, 5)).toEqual([
+    expect(lines(sampleReport()).slice(0, 5)).toEqual([
       '# fuseproof benchmark',
       '',
       '**Verdict: fail.** What fusing bought:',
@@ -341,7 +220,7 @@ describe('benchMarkdown', () => {
   });
 
   test('has no part about skips where there are none', () => {
-    expect(lines(sample())).not.toContain('## Not timed');
+    expect(lines(sampleReport())).not.toContain('## Not timed');
   });
 
   test('has every part', () => {
@@ -358,21 +237,23 @@ describe('benchMarkdown', () => {
   });
 
   test('shows both forms, the ratio, its interval and the null control', () => {
-    expect(lines(sample())).toContain(
+    expect(lines(sampleReport())).toContain(
       '| repvit_m0_9 | cpu | 224x224 | 1 | 1 | reference | deploy | 1830 | 1772 | 1.033 | 0.990 to 1.050 | inconclusive | 1 | 1.0012 (0.998 to 1.005), noisy |',
     );
-    expect(lines(sample())).toContain('| repvit_m0_9 | wasm | deploy | runtime, deploy | fail | 1,234,567 | 13 |');
+    expect(lines(sampleReport())).toContain(
+      '| repvit_m0_9 | wasm | deploy | runtime, deploy | fail | 1,234,567 | 13 |',
+    );
   });
 
   test('counts each published figure once', async () => {
     const { rows } = audit([await resolveModel('repvit_m0_9')]);
-    const report = { ...sample(), audit: rows.map((row) => ({ ...row, published: [...row.published] })) };
+    const report = { ...sampleReport(), audit: rows.map((row) => ({ ...row, published: [...row.published] })) };
     const deploy = lines(report).find((line) => line.startsWith('| repvit_m0_9 | deploy |'));
     expect(deploy).toContain('| 5,067,056 | 815,617,344 | 6,165,584 | 5.1 M parameters, 0.8 G macs,');
   });
 
   test('keeps a name with a bar inside its cell', () => {
-    const report = sample();
+    const report = sampleReport();
     for (const row of [...report.measurements, ...report.speedups]) row.model = 'a|b';
     expect(benchMarkdown(report)).toContain('| a\\|b | cpu |');
   });

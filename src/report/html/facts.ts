@@ -1,6 +1,6 @@
 /** Verification, and the environment of each machine. */
 
-import { environmentFacts } from '../environment-facts.ts';
+import { absentFacts, environmentFacts } from '../environment-facts.ts';
 import { grouped } from '../text.ts';
 import type { VerificationRow } from '../types.ts';
 import { type Cell, details, paragraph, type Section, table } from './elements.ts';
@@ -79,7 +79,9 @@ export function verificationSection(machines: readonly Machine[]): Section {
 }
 
 export function environmentSection(machines: readonly Machine[]): Section {
-  const facts = machines.map(({ report }) => new Map(environmentFacts(report.environment)));
+  const facts = machines.map(
+    ({ report }) => new Map([...environmentFacts(report.environment), ...absentFacts(report.environment)]),
+  );
   const names = distinct(facts.flatMap((each) => [...each.keys()]));
   return {
     id: 'environment',

@@ -1,4 +1,5 @@
 /** A benchmark's report as one self-contained HTML file: no script, and nothing that is fetched. */
+import { modelsOf } from '../text.ts';
 import type { Report, Speedup } from '../types.ts';
 import { countSection } from './counts.ts';
 import { escapeHtml, type Section } from './elements.ts';
@@ -6,7 +7,7 @@ import { errorSection } from './errors.ts';
 import { environmentSection, verificationSection } from './facts.ts';
 import { faultSection } from './faults.ts';
 import { figureSection } from './figures.ts';
-import { distinct, engineText, type Machine } from './machines.ts';
+import { engineText, type Machine } from './machines.ts';
 import { paretoSection } from './pareto.ts';
 import { chartDrawer } from './plot.ts';
 import { profileSection } from './profile.ts';
@@ -29,7 +30,7 @@ function answer(row: Speedup): string {
 
 function headline({ label, report }: Machine, isOnly: boolean): string {
   const rows = report.speedups.filter(({ baseline }) => baseline === 'reference');
-  const sentences = distinct(report.networks.map(({ model }) => model)).map((model) => {
+  const sentences = modelsOf(report).map((model) => {
     const own = rows.filter((row) => row.model === model);
     const said = own.length === 0 ? 'not timed' : own.map(answer).join(', ');
     return `<li><strong>${escapeHtml(model)}</strong>, fused: ${escapeHtml(said)}</li>`;

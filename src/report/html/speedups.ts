@@ -212,6 +212,32 @@ function machinesTable(machines: readonly Machine[], model: string, own: readonl
   );
 }
 
+/** Over all networks of a run: the geometric mean of their ratios. */
+function suiteTable(machines: readonly Machine[]): string {
+  const rows = rowsOf(machines, ({ suites }) => suites);
+  if (rows.length === 0) return '';
+  const many = machines.length > 1;
+  return table(
+    'Over all networks: geometric mean of the ratios',
+    [
+      { title: 'engine' },
+      ...(many ? [{ title: 'machine' }] : []),
+      { title: 'against' },
+      { title: 'times as fast', isNumber: true },
+      { title: '95 % interval', isNumber: true },
+      { title: 'networks' },
+    ],
+    rows.map((row): Cell[] => [
+      engineText(row),
+      ...(many ? [row.machine] : []),
+      BASELINES[row.baseline],
+      row.estimate.toFixed(3),
+      interval(row),
+      row.models.join(', '),
+    ]),
+  );
+}
+
 function summaryOf(model: string, rows: readonly Row[]): string {
   const said = rows.map(({ name, estimate, outcome }) => `${estimate.toFixed(2)} on ${name} (${outcome})`);
   return `${model}: latency before over latency of the deploy form, with its 95 % interval. ${said.join('; ')}.`;
@@ -247,6 +273,7 @@ export function speedupSection(machines: readonly Machine[], draw: Draw): Sectio
             ),
             keys,
             ...charts,
+            suiteTable(machines),
             ...(notes.length === 0 ? [] : [details('Notes', notes.map(paragraph).join('\n'))]),
           ].join('\n'),
   };
