@@ -1,4 +1,6 @@
 /** From sessions to the rows of the report: nothing is left out, and every number comes with how sure it is. */
+
+import { counted } from '../report/text.ts';
 import type { Measurement, NullControl, Profile, SessionRatio, Speedup, Suite } from '../report/types.ts';
 import { median, quantile } from './estimate.ts';
 import { type Arm, type ArmPair, armsOf, isNull } from './prepare.ts';
@@ -95,7 +97,7 @@ const WHY_STOPPED: Readonly<Record<TimedSetting['stopped'], string>> = {
   failed: 'a session failed',
 };
 
-function noteOf({ over, row }: Ratio, { results, stopped }: TimedSetting, isNoisy: boolean): string {
+function noteOf({ over, row }: Ratio, { setting, results, stopped }: TimedSetting, isNoisy: boolean): string {
   const { halfWidth, sessions } = over;
   const fewest = Math.min(...row.sessions.map(({ logRatios }) => logRatios.length));
   const planned = row.sessions[0].plannedQuads;
@@ -109,8 +111,9 @@ function noteOf({ over, row }: Ratio, { results, stopped }: TimedSetting, isNois
   return [
     wide,
     (wide || sessions < LOOKS[0]!) && WHY_STOPPED[stopped],
-    fewest < planned ? `${fewest} quads a session instead of ${planned}, for the time is limited` : '',
+    fewest < planned ? `${counted(fewest, 'quad')} a session instead of ${planned}, for the time is limited` : '',
     unsettled > 0 ? `the warm-up had not settled to 1 % in ${unsettled} of ${sessions} sessions` : '',
+    setting.engine.software ? 'a software adapter, whose times say nothing of a GPU' : '',
     isNoisy ? 'the null control strays: this machine is too noisy' : '',
   ]
     .filter((note) => note)

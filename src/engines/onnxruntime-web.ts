@@ -19,7 +19,7 @@ async function loadRuntime(threads: number): Promise<Runtime> {
   }
   if (startedThreads !== undefined && startedThreads !== threads) {
     throw new EngineUnavailable(
-      `it runs in this process with ${startedThreads} threads and cannot change to ${threads}`,
+      `it runs in this process with ${startedThreads} for its number of threads and cannot change to ${threads}`,
       'use a run of its own',
     );
   }

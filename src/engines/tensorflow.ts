@@ -46,7 +46,7 @@ export async function startTensorflow(how: TensorflowStart, options: EngineOptio
   const tensorflow = await started;
   if (options.threads !== undefined && tensorflow.threads !== options.threads) {
     throw new EngineUnavailable(
-      `TensorFlow runs in this process with ${tensorflow.threads} threads and cannot change to ${options.threads}`,
+      `TensorFlow runs in this process with ${tensorflow.threads} for its number of threads and cannot change to ${options.threads}`,
       'use a run of its own',
     );
   }
