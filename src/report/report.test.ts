@@ -164,6 +164,10 @@ function withExtras(): Report {
   return {
     ...sampleReport(),
     throughput: [streams(1, 10.7, 93.46), streams(2, 12.5, 160)],
+    accuracies: [
+      { model: 'repvit_m0_9', source: 'a', top1: 79.1 },
+      { model: 'repvit_m0_9', source: 'b', top1: 78.7 },
+    ],
     networks: [{ model: 'repvit_m0_9', resolution: 224, classes: 1000, weightsSha256: '0'.repeat(64) }],
     profiles: [{ ...place, inferences: 20, totalMs: 20, peakGflops: 100, nodes: [...small, large] }],
   };
@@ -183,10 +187,10 @@ describe('throughput and profile', () => {
     const report = { ...withExtras(), audit: rows.map((row) => ({ ...row, published: [...row.published] })) };
     const lines = benchMarkdown(await validateReport(report)).split('\n');
     expect(lines).toContain(
-      '| model | form | engine | size | classes | parameters (M) | batch | threads | 1 stream | 2 streams | most images/s |',
+      '| model | form | engine | size | classes | parameters (M) | published top-1 | batch | threads | 1 stream | 2 streams | most images/s |',
     );
     expect(lines).toContain(
-      '| repvit_m0_9 | deploy | onnxruntime | 224x224 | 1,000 | 5.1 | 1 | 1 | 10.7 / 93.5 | 12.5 / 160 | 160 |',
+      '| repvit_m0_9 | deploy | onnxruntime | 224x224 | 1,000 | 5.1 | 79.1 % | 1 | 1 | 10.7 / 93.5 | 12.5 / 160 | 160 |',
     );
     expect(lines).toContain(
       '| stages.2.blocks.13.channel_mixer.conv1.with.a.long.name | Conv | 16.0 | 80.0 % | 50.0 | 50 % |',

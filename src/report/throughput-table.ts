@@ -41,6 +41,9 @@ export function throughputCells(report: Report): readonly ThroughputCells[] {
     const network = report.networks.find(({ model }) => model === alone.model);
     const form = alone.arm === 'reference' ? 'train' : alone.arm;
     const audit = report.audit.find((row) => row.model === alone.model && row.form === form && row.heads === 1);
+    const [top1] = (report.accuracies ?? [])
+      .filter(({ model }) => model === alone.model)
+      .sort((a, b) => b.top1 - a.top1);
     return [
       ['model', 'left', alone.model],
       ['form', 'left', alone.arm],
@@ -48,6 +51,7 @@ export function throughputCells(report: Report): readonly ThroughputCells[] {
       ['size', 'right', size(alone.resolution)],
       ['classes', 'right', network === undefined ? '' : grouped(network.classes)],
       ['parameters (M)', 'right', millions(audit?.parameters)],
+      ['published top-1', 'right', top1 === undefined ? '' : `${top1.top1} %`],
       ['batch', 'right', String(alone.batch)],
       ['threads', 'right', String(alone.threads)],
       ...counts.map((count) => {
