@@ -91,7 +91,8 @@ async function runBenchCommand({ out, json, baseline, updateBaseline, ...options
     const { benchTable } = await import('../report/bench-table.ts');
     print(benchTable(report));
   }
-  for (const said of judged?.lines ?? []) note(said);
+  const { wrap } = await import('../report/text.ts');
+  for (const said of judged?.lines ?? []) note(wrap(said, '', '  '));
   for (const said of updated) note(said);
   note(`Written: ${paths.join(', ')}${report.partial ? '; partial, for the run was interrupted' : ''}`);
   setExitCode(report.partial ? INTERRUPTED : exitCodeOf(report.verdict));

@@ -17,7 +17,7 @@ function rowHtml(fault: FaultReportRow, tiers: readonly string[]): string {
   const verdict = fault.killed ? '<td class="good">killed</td>' : '<td class="bad">survived</td>';
   const hidden =
     fault.hidden === 'not asked' ? '' : fault.hidden === 'all' ? 'hidden' : fault.hidden === 'some' ? 'partly' : 'seen';
-  return `<tr><th scope="row"><code>${escapeHtml(fault.id)}</code><br><span class="soft">${escapeHtml(fault.title)}</span></th>${cells.join('')}<td class="soft">${hidden}</td>${verdict}</tr>`;
+  return `<tr><th scope="row"><code>${escapeHtml(fault.id)}</code><span class="soft title">${escapeHtml(fault.title)}</span></th>${cells.join('')}<td class="soft">${hidden}</td>${verdict}</tr>`;
 }
 
 function matrixHtml({ tiers, faults, killed, seed, draws }: KillMatrixReport): string {

@@ -51,6 +51,7 @@ tbody th { font-weight: 500; }
 td.good, td.bad, td.unclear { padding-left: 6px; padding-right: 6px; }
 .matrix td { text-align: center; padding: 3px 6px; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .matrix th { padding-right: 8px; }
+.matrix .title { display: block; min-width: 22em; }
 .matrix .group th { padding-top: 14px; color: var(--soft); }
 details { margin: 8px 0; }
 summary { cursor: pointer; color: var(--link); }
@@ -62,6 +63,7 @@ footer { color: var(--soft); font-size: 14px; padding-top: 24px; padding-bottom:
   h2 { margin-top: 40px; }
   .wide { display: none; }
   .narrow { display: block; }
+  .matrix .title { display: none; }
 }
 @media print {
   :root {${LIGHT} }
@@ -72,7 +74,10 @@ footer { color: var(--soft); font-size: 14px; padding-top: 24px; padding-bottom:
   .narrow { display: none; }
   details::details-content { content-visibility: visible; display: block; block-size: auto; }
   .scroll { overflow: visible; }
-  table { font-size: 8.5pt; }
+  table { font-size: 8pt; }
+  .number { white-space: normal; }
+  th, td { overflow-wrap: anywhere; padding-right: 6px; }
+  .matrix .title { display: block; min-width: 0; }
   thead { display: table-header-group; }
   tr, figure, .answers li { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
