@@ -103,10 +103,14 @@ interface RawModel {
   };
 }
 
-/** Whether bytes begin as an ONNX model does: with its IR version, a small number. */
+/** Tags of what may follow the IR version: producer, domain, model version, doc string, graph, opsets, metadata. */
+const SECOND_TAGS: readonly number[] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72];
+
+/** Whether bytes begin as an ONNX model does, with its IR version; a header of safetensors may be as long as that looks. */
 export function looksLikeOnnx(bytes: Uint8Array): boolean {
-  const [tag = 0, version = 0] = bytes;
-  return tag === 0x08 && version > 0 && version < 64;
+  const [tag = 0, version = 0, second = 0, , , e = 0, f = 0, g = 0, header = 0] = bytes;
+  const isSafetensors = e + f + g === 0 && header === 0x7b;
+  return tag === 0x08 && version > 0 && version < 64 && SECOND_TAGS.includes(second) && !isSafetensors;
 }
 
 /**

@@ -81,7 +81,7 @@ export function claimOf(model: string, input: string, output: string, tiers: rea
   const rounding = tiers.find(({ tier }) => tier === 'basis')?.rounding;
   const ulps = Math.max(0.5, rounding?.worstUlps ?? 0.5);
   const entries = (rounding?.correctly ?? 0) + (rounding?.inFloat32 ?? 0);
-  return `For every input and in exact arithmetic, ${output} computes what ${input}, the trained ${model}, computes with each effective weight changed by at most ${ulps === 0.5 ? 'half a unit' : `${ulps.toPrecision(3)} units`} in the last place of float32: ${entries} of them were compared.`;
+  return `For every input and in exact arithmetic, ${output} computes what ${input}, the trained ${model}, computes with each effective weight changed by at most ${ulps === 0.5 ? 'half a unit' : `${ulps.toPrecision(3)} units`} in the last place of float32: ${entries.toLocaleString('en-US')} of them were compared.`;
 }
 
 export function ownVersion(): string {

@@ -1,9 +1,10 @@
 import { basename } from 'node:path';
+import { writeOnnx } from '../artefacts/onnx.ts';
 import { looksLikeOnnx, parseOnnxFile } from '../artefacts/onnx-file.ts';
 import { networkOfOnnx, type OnnxNetwork } from '../artefacts/onnx-network.ts';
 import type { Engine } from '../engines/engine.ts';
 import { deployForms, fuseTo } from '../fused/forms.ts';
-import { type Fusion, fuse, type Keeps, roundWeights } from '../fused/fuse.ts';
+import { type Fusion, fuse, fuseAndRound, type Keeps, roundWeights } from '../fused/fuse.ts';
 import type { Rule } from '../fused/rule.ts';
 import { convBatchNorm } from '../fused/rules/conv-batch-norm.ts';
 import { localityInjection } from '../fused/rules/locality-injection.ts';
@@ -184,12 +185,21 @@ async function readReference(
   });
   const { model, weights, scheme, format } = checkpoint;
   // A graph has a size of its own.
-  const deployed = await readOnnx(deployPath, { height: model.resolution, width: model.resolution, ...size });
-  const [batch = 1, , height = model.resolution, width = model.resolution] =
-    deployed === undefined ? [] : inputShape(deployed.network);
+  const graph = await graphSize(deployPath);
+  const whole = (axis: number, otherwise: number) => {
+    const length = graph[axis];
+    return typeof length === 'number' ? length : otherwise;
+  };
+  const [batch, height, width] = [whole(0, 1), whole(2, model.resolution), whole(3, model.resolution)];
   const reference = buildNetwork(model.config, { batch, height, width, ...size }, model.name);
   checkWeights(reference, weights, basename(path));
   return { reference, weights, model, about: `${basename(path)}: ${format}, ${scheme} keys, ${model.name}` };
+}
+
+/** The dimensions that an ONNX file gives its input; none of a checkpoint. */
+async function graphSize(path: string): Promise<readonly (number | string | undefined)[]> {
+  const bytes = await readWholeFile(path, NEEDED);
+  return looksLikeOnnx(bytes) ? (await parseOnnxFile(bytes, path)).input.shape : [];
 }
 
 interface Deployed {
@@ -203,6 +213,8 @@ interface Deployed {
 
 async function readDeploy(path: string, trained: Trained, size: Partial<InputSize>): Promise<Deployed> {
   const [batch = 1, , height = 1, width = 1] = inputShape(trained.reference);
+  const own = await ownExport(path, trained);
+  if (own !== undefined) return own;
   const onnx = await readOnnx(path, { batch, height, width, ...size });
   if (onnx !== undefined) return alignDeploy(onnx, trained, path);
   if (trained.model === undefined) {
@@ -219,6 +231,35 @@ async function readDeploy(path: string, trained: Trained, size: Partial<InputSiz
   checkWeights(fusion.network, weights, basename(path));
   const about = `${basename(path)}: ${format}, ${scheme} keys, form ${candidate.name}`;
   return { candidate, fusion, weights: roundWeights(weights), about, givenName: () => undefined };
+}
+
+/**
+ * A file that fuseproof itself wrote of a RepMLPNet holds constants that several weights went into: it is not read back, but
+ * written again from the reference, and must be the same to the byte.
+ */
+async function ownExport(path: string, { reference, weights, model }: Trained): Promise<Deployed | undefined> {
+  const bytes = await readWholeFile(path, NEEDED);
+  const hasWindows = reference.nodes.some(({ op }) => op.kind === 'setLinear');
+  if (model === undefined || !hasWindows || !looksLikeOnnx(bytes)) return undefined;
+  const { producer, opset, input, output } = await parseOnnxFile(bytes, path);
+  if (producer !== 'fuseproof') return undefined;
+  const options = {
+    opset,
+    dynamicBatch: typeof input.shape[0] !== 'number',
+    inputName: input.name,
+    outputName: output,
+  };
+  for (const form of deployForms(reference)) {
+    const fusion = fuseTo(form, reference);
+    const deployWeights = fuseAndRound(fusion, weights);
+    if (!bytes.equals(writeOnnx(fusion.network, deployWeights, options))) continue;
+    const about = `${basename(path)}: ONNX by fuseproof, opset ${opset}, form ${form.name}; the very bytes that the reference gives`;
+    const candidate: Candidate = { name: form.name, fusion: (network) => fuseTo(form, network) };
+    return { candidate, fusion, weights: deployWeights, about, givenName: () => undefined };
+  }
+  throw new InputError(
+    `${basename(path)}: fuseproof wrote it, but not from this reference: other bytes come of that; fuse it again, or give the reference that it is of`,
+  );
 }
 
 /** Finds the form that an ONNX file holds, by its structure. */

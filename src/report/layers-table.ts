@@ -19,14 +19,16 @@ export function layersTable(layers: readonly LayerRow[]): string {
     (a, b) => Number(b.verdict === 'fail') - Number(a.verdict === 'fail') || b.ulps - a.ulps,
   );
   const rows = worst.slice(0, SHOWN).map(({ node, verdict, ulps, correctly, otherwise }) => {
-    const distance = ulps >= 1e6 ? ulps.toExponential(1) : ulps > 0.5 ? ulps.toPrecision(3) : '0.5';
-    return `    ${node.padEnd(46)}${verdict.padEnd(6)}${distance.padStart(9)}${grouped(otherwise).padStart(7)}/${grouped(correctly + otherwise)}`;
+    const distance = ulps >= 1e4 ? ulps.toExponential(1) : ulps > 0.5 ? ulps.toPrecision(3) : '0.5';
+    const lead = verdict === 'pass' ? '       ' : `${verdict.slice(0, 4).padStart(6)} `;
+    const counts = `${grouped(otherwise)}/${grouped(correctly + otherwise)}`;
+    return `${lead}${node.padEnd(49)}${distance.padStart(8)}${counts.padStart(16)}`;
   });
   const rest = layers.length - rows.length;
   return [
-    `  weights layer by layer, of ${layers.length}`,
-    `    ${'furthest off first'.padEnd(46)}${''.padEnd(6)}${'ulp'.padStart(9)}  not rounded once`,
+    `  weights layer by layer, the furthest off of ${layers.length} first`,
+    `       ${''.padEnd(49)}${'ulp'.padStart(8)}${'off/all'.padStart(16)}`,
     ...rows,
-    ...(rest > 0 ? [`    and ${rest} more; --json lists all`] : []),
+    ...(rest > 0 ? [`       and ${rest} more; --json lists all`] : []),
   ].join('\n');
 }
