@@ -3,9 +3,19 @@
  * in an InputError, in two seconds, within four times the file's size plus a constant of memory, and leave no trace in
  * JavaScript's prototypes. What fails is named with the command that replays it.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 
@@ -192,6 +202,54 @@ const SAFETENSORS_HEADER = (file, random) => {
   return Buffer.concat([count, header, file.subarray(8 + length)]);
 };
 
+/** A protobuf message with one of its fields changed, and written again. */
+function messages(type) {
+  return (file, random) => {
+    let message;
+    try {
+      message = type.toObject(type.decode(file), { longs: Number, arrays: true, bytes: Buffer });
+    } catch {
+      return file;
+    }
+    // Down to a leaf; one in four stops on the way, at a list.
+    let holder = message;
+    let key = 'graph';
+    for (let depth = 0; depth < 12; depth++) {
+      const value = holder[key];
+      if (typeof value !== 'object' || value === null || Buffer.isBuffer(value)) break;
+      const keys = Object.keys(value);
+      if (keys.length === 0 || (Array.isArray(value) && random.below(4) === 0)) break;
+      holder = value;
+      key = random.pick(keys);
+    }
+    const value = holder[key];
+    if (Array.isArray(value)) {
+      const at = random.below(value.length);
+      random.pick([
+        () => value.splice(at, 1),
+        () => value.length > 0 && value.splice(at, 0, value[random.below(value.length)]),
+        () => value.length > 0 && value.push(...Array(random.pick([1, 100, 10_000])).fill(value[at])),
+        () => value.reverse(),
+      ])();
+    } else if (typeof value === 'number') {
+      holder[key] =
+        Number(BigInt.asIntN(63, random.pick([...NUMBERS, 3n, 4n, 5n, 10n, 16n]))) * random.pick([1, 1, 1, -1]);
+    } else if (typeof value === 'string') {
+      holder[key] = random.pick([...STRINGS, 'Reshape', 'Transpose', 'Conv', 'MatMul', 'Add', 'Mul', 'location']);
+    } else if (Buffer.isBuffer(value)) {
+      holder[key] = random.pick([
+        () => value.subarray(random.below(value.length)),
+        () => Buffer.alloc(random.below(64), 0xff),
+      ])();
+    }
+    try {
+      return Buffer.from(type.encode(type.fromObject(message)).finish());
+    } catch {
+      return file;
+    }
+  };
+}
+
 /** A checkpoint, and then what its network is. */
 async function readers(dist) {
   const module = (name) => import(new URL(name, dist).href);
@@ -207,6 +265,47 @@ async function readers(dist) {
     await recognise(weights, 'file', 'file');
   };
   const { unzipSync, zipSync } = await import('fflate');
+  const [{ parseOnnxFile }, { networkOfOnnx }, { onnxMessages }, { parseCertificate, certificateText }] =
+    await Promise.all(
+      [
+        'artefacts/onnx-file.js',
+        'artefacts/onnx-network.js',
+        'artefacts/onnx-messages.js',
+        'certify/certificate.js',
+      ].map(module),
+    );
+  const onnx = [
+    'repvit.fused.dynamo20.onnx',
+    'repvit.train.legacy11.onnx',
+    'repmlpnet.fused.dynamo20.onnx',
+    'repmlpnet.train.legacy17_dynamic.onnx',
+    'repvit.fused.legacy17_dynamic.onnx',
+  ];
+  for (const name of onnx) {
+    const data = new URL(`onnx/${name}.data`, GOLDEN);
+    if (existsSync(data)) copyFileSync(data, join(folder, `${name}.data`));
+  }
+  symlinkSync('/dev/zero', join(folder, 'zero.data'));
+  const { default: protobuf } = await import('protobufjs/light.js');
+  const model = protobuf.Root.fromJSON(onnxMessages).lookupType('ModelProto');
+  const readOnnx = async (file) => {
+    networkOfOnnx(await parseOnnxFile(file, join(folder, 'file')), 'file', { batch: 1, height: 32, width: 32 });
+  };
+  const [{ fuseFile }, { openEngine }] = await Promise.all(['certify/fuse-file.js', 'engines/index.js'].map(module));
+  const output = join(folder, 'fused.safetensors');
+  const input = fileURLToPath(new URL('checkpoints/trainer.pth', GOLDEN));
+  const { certificate } = await fuseFile({
+    input,
+    output,
+    format: 'safetensors',
+    options: {},
+    engines: [await openEngine('onnxruntime', {})],
+  });
+  const { validateReport } = await module('report/validate.js');
+  const readReport = (file) =>
+    validateReport(JSON.parse(file.toString())).catch((error) => {
+      throw /does not fit its schema/.test(error.message) ? new InputError(error.message) : error;
+    });
 
   const all = (file) => [[0, file.length]];
   const behind = (file, mark) => [
@@ -262,11 +361,38 @@ async function readers(dist) {
       mutations: [...BYTES, INSTRUCTIONS],
       read,
     },
+    onnx: {
+      seeds: onnx.map((name) => golden(`onnx/${name}`)),
+      hot: (file) => [
+        [0, 4096],
+        [Math.max(0, file.length - 8192), file.length],
+      ],
+      mutations: BYTES,
+      read: readOnnx,
+    },
+    'onnx-graph': {
+      seeds: onnx.map((name) => golden(`onnx/${name}`)),
+      hot: all,
+      mutations: [messages(model)],
+      read: readOnnx,
+    },
     config: {
       seeds: ['repmlpnet', 'repvit_legacy', 'repvit_two_heads'].map((name) => golden(`examples/${name}.json`)),
       hot: all,
       mutations: [...BYTES, JSON_TEXT, JSON_TEXT, JSON_TEXT, JSON_TEXT],
       read: (file) => parseConfigText(file.toString(), 'file'),
+    },
+    certificate: {
+      seeds: [Buffer.from(certificateText(certificate))],
+      hot: all,
+      mutations: [...BYTES, JSON_TEXT, JSON_TEXT, JSON_TEXT, JSON_TEXT],
+      read: (file) => parseCertificate(file, 'file'),
+    },
+    report: {
+      seeds: [readFileSync(new URL('../reports/sample/latest.json', import.meta.url))],
+      hot: all,
+      mutations: [JSON_TEXT],
+      read: readReport,
     },
   };
   return { targets, InputError, remove: () => rmSync(folder, { recursive: true }) };

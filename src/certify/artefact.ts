@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, mkdir, readdir, readFile, realpath, rm, stat } from 'node:fs/promises';
+import { access, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
 import type { Weights } from '../network/tensor.ts';
+import { readWholeFile } from '../weights/read-file.ts';
 import { encodeSafetensors } from '../weights/safetensors.ts';
 import { messageOfSystemError } from '../weights/system-error.ts';
 import { writeFileAtomically } from '../weights/write-file.ts';
@@ -191,8 +192,5 @@ export function digests(files: Files): readonly FileDigest[] {
  * @throws InputError where it cannot be read
  */
 export async function readArtefactFile(path: string, name: string): Promise<Uint8Array> {
-  const at = pathIn(path, name);
-  return readFile(at).catch((error: unknown) => {
-    throw new InputError(`${at}: ${messageOfSystemError(error, 'read')}; give the file that the certificate is of`);
-  });
+  return readWholeFile(pathIn(path, name), 'the file that the certificate is of');
 }

@@ -3,6 +3,7 @@
  * It holds nothing that another run on the same files would say otherwise, so that checking it is making it again.
  */
 import { createRequire } from 'node:module';
+import type { ValidateFunction } from 'ajv';
 import { InputError } from '../network/errors.ts';
 import type { Model } from '../reference/config.ts';
 import type { TierSummary } from '../verify/verify.ts';
@@ -114,6 +115,16 @@ function text(fields: object): string {
   return `{\n${lines.join(',\n')}\n}\n`;
 }
 
+let validator: Promise<ValidateFunction<Certificate>> | undefined;
+
+async function compile(): Promise<ValidateFunction<Certificate>> {
+  const [{ Ajv }, { default: schema }] = await Promise.all([
+    import('ajv'),
+    import('./certificate.schema.json', { with: { type: 'json' } }),
+  ]);
+  return new Ajv({ allowUnionTypes: true }).compile<Certificate>(schema);
+}
+
 /**
  * Reads a certificate, and refuses one that is not, to the byte, as fuseproof wrote it.
  * @returns undefined where its seal or its layout was altered
@@ -131,11 +142,8 @@ export async function parseCertificate(bytes: Uint8Array, subject: string): Prom
   } catch {
     throw new InputError(`${subject}: it is not JSON, so it is no certificate, or it was altered; copy it again`);
   }
-  const [{ Ajv }, { default: schema }] = await Promise.all([
-    import('ajv'),
-    import('./certificate.schema.json', { with: { type: 'json' } }),
-  ]);
-  const validate = new Ajv({ allowUnionTypes: true }).compile<Certificate>(schema);
+  validator ??= compile();
+  const validate = await validator;
   if (!validate(value)) {
     const [error] = validate.errors ?? [];
     const where = error?.instancePath.slice(1).replaceAll('/', '.') || 'it';

@@ -1,10 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Engine } from '../engines/engine.ts';
-import { InputError } from '../network/errors.ts';
 import { parseConfig } from '../reference/config.ts';
 import { type Verdict, worstVerdict } from '../verify/verify.ts';
-import { messageOfSystemError } from '../weights/system-error.ts';
+import { readWholeFile } from '../weights/read-file.ts';
 import { readArtefactFile, sha256 } from './artefact.ts';
 import { type Certificate, parseCertificate } from './certificate.ts';
 import { readTrainCheckpoint } from './checkpoint.ts';
@@ -44,9 +42,7 @@ export async function checkFile({
   openEngines,
   onProgress,
 }: CheckFileRequest): Promise<CertificateCheck> {
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw new InputError(`${path}: ${messageOfSystemError(error, 'read')}; give a certificate`);
-  });
+  const bytes = await readWholeFile(path, 'a certificate');
   const stated = await parseCertificate(bytes, path);
   if (stated === undefined) {
     const problem = 'it is not, to the byte, as fuseproof wrote it';

@@ -1,20 +1,29 @@
 import type { ValidateFunction } from 'ajv';
 import { InputError } from '../network/errors.ts';
+import { isRecord, parseJson } from '../network/json.ts';
 import type { Baseline } from './baseline-types.ts';
 import type { KillMatrixReport, Report } from './types.ts';
 
 /** The version of the report's format that is written and read. */
 const VERSION = 2;
 
+const validators = new Map<string, Promise<ValidateFunction>>();
+
+/** Of the whole schema, or of a part of it; compiled once. */
 async function compiled<T>(pointer: '' | '#/definitions/killMatrix'): Promise<ValidateFunction<T>> {
-  const [{ Ajv }, { default: schema }] = await Promise.all([
-    import('ajv'),
-    import('./schema/report.schema.json', { with: { type: 'json' } }),
-  ]);
-  const ajv = new Ajv({ allowUnionTypes: true });
-  if (pointer === '') return ajv.compile<T>(schema);
-  ajv.addSchema(schema, 'report');
-  return ajv.compile<T>({ $ref: `report${pointer}` });
+  const compile = async (): Promise<ValidateFunction> => {
+    const [{ Ajv }, { default: schema }] = await Promise.all([
+      import('ajv'),
+      import('./schema/report.schema.json', { with: { type: 'json' } }),
+    ]);
+    const ajv = new Ajv({ allowUnionTypes: true });
+    if (pointer === '') return ajv.compile(schema);
+    ajv.addSchema(schema, 'report');
+    return ajv.compile({ $ref: `report${pointer}` });
+  };
+  const validator = validators.get(pointer) ?? compile();
+  validators.set(pointer, validator);
+  return (await validator) as ValidateFunction<T>;
 }
 
 /** The first field that does not fit, and why. */
@@ -34,17 +43,7 @@ export async function validateReport(value: unknown): Promise<Report> {
   throw new Error(`the report does not fit its schema: ${complaint(validate, 'report')}`);
 }
 
-function parseJson(text: string, subject: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new InputError(`${subject}: not JSON (${error instanceof Error ? error.message : error})`);
-  }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
+const REMEDY = 'give a file that fuseproof wrote';
 
 /** What a file is that `fuseproof report` is given. */
 export type ReportFile =
@@ -56,8 +55,8 @@ export type ReportFile =
  * @throws InputError where it is neither, or of another version
  */
 export async function parseReportFile(text: string, subject: string): Promise<ReportFile> {
-  const value = parseJson(text, subject);
-  if (isObject(value) && 'faults' in value && 'clean' in value) {
+  const value = parseJson(text, subject, REMEDY);
+  if (isRecord(value) && 'faults' in value && 'clean' in value) {
     const { killMatrixReport } = await import('./kill-matrix-report.ts');
     const validate = await compiled<KillMatrixReport>('#/definitions/killMatrix');
     const matrix = killMatrixReport(value);
@@ -66,7 +65,7 @@ export async function parseReportFile(text: string, subject: string): Promise<Re
       `${subject}: no kill matrix: ${complaint(validate, 'it')}; give what fuseproof faults --json printed`,
     );
   }
-  if (isObject(value) && 'schemaVersion' in value && value.schemaVersion !== VERSION) {
+  if (isRecord(value) && 'schemaVersion' in value && value.schemaVersion !== VERSION) {
     throw new InputError(
       `${subject}: a report of version ${String(value.schemaVersion)}, and this fuseproof reads version ${VERSION}; run fuseproof bench again`,
     );
@@ -83,7 +82,7 @@ export async function parseReportFile(text: string, subject: string): Promise<Re
  * @throws InputError where it is none
  */
 export async function parseBaseline(text: string, subject: string): Promise<Baseline> {
-  const value = parseJson(text, subject);
+  const value = parseJson(text, subject, REMEDY);
   const [{ Ajv }, { default: schema }] = await Promise.all([
     import('ajv'),
     import('./schema/baseline.schema.json', { with: { type: 'json' } }),
