@@ -2,8 +2,10 @@
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import protobuf from 'protobufjs/light.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseOnnxFile } from '../src/artefacts/onnx-file.ts';
+import { onnxMessages } from '../src/artefacts/onnx-messages.ts';
 import { networkOfOnnx } from '../src/artefacts/onnx-network.ts';
 import { verifyFiles } from '../src/certify/verify-files.ts';
 import { InputError } from '../src/network/errors.ts';
@@ -144,6 +146,21 @@ describe("external data is read from the file's own folder alone", () => {
     const folder = await placed('linked');
     await symlink(at(data), join(folder, data));
     expect(await refusal(folder)).toMatch(/lies outside of the file's folder/);
+  });
+
+  test('the same bytes for many tensors', async () => {
+    const folder = await placed('overlapping');
+    await cp(at(data), join(folder, data));
+    const type = protobuf.Root.fromJSON(onnxMessages).lookupType('ModelProto');
+    const model = type.decode(await readFile(at(source))) as unknown as {
+      graph: { initializer: { name: string; data_location: number }[] };
+    };
+    const { initializer } = model.graph;
+    const external = initializer.filter(({ data_location }) => data_location === 1);
+    expect(external.length).toBeGreaterThan(0);
+    for (let i = 0; i < 100; i++) initializer.push({ ...external[0]!, name: `again ${i}` });
+    await writeFile(join(folder, source), type.encode(model).finish());
+    expect(await refusal(folder)).toMatch(/tensors take \d+ bytes of external data .*, which has \d+; they overlap/);
   });
 
   test('a path out of the folder', async () => {

@@ -2,18 +2,18 @@
  * An ONNX file as its graph: nodes, and constants as tensors. Of the protobuf only what a network of convolutions needs is
  * decoded; external data is read from the file's own folder alone.
  */
-import { open, realpath, stat } from 'node:fs/promises';
-import { dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { open, stat } from 'node:fs/promises';
 import protobuf from 'protobufjs/light.js';
 import { InputError } from '../network/errors.ts';
 import { elements, type FloatArray, type Shape } from '../network/tensor.ts';
 import { decodeFloats } from '../weights/floats.ts';
+import { insideFolder } from '../weights/inside-folder.ts';
 import { readWholeFile } from '../weights/read-file.ts';
 import { messageOfSystemError } from '../weights/system-error.ts';
 import { elementType, onnxMessages } from './onnx-messages.ts';
 
 /** Nodes of a graph: the largest network that is known here has 1,500 as PyTorch exports it. */
-export const MAX_NODES = 100_000;
+export const MAX_NODES = 2 ** 14;
 
 /** Axes of a tensor: reshaped windows have seven. */
 const MAX_RANK = 16;
@@ -269,6 +269,8 @@ function wholes(bytes: Uint8Array, type: number): BigInt64Array {
 class ExternalData {
   readonly #path: string;
   readonly #real = new Map<string, string>();
+  /** Bytes that were read of each file. */
+  readonly #read = new Map<string, number>();
 
   constructor(path: string) {
     this.#path = path;
@@ -290,7 +292,6 @@ class ExternalData {
       );
     }
     const path = await this.#inside(location, where);
-    const bytes = new Uint8Array(needed);
     try {
       const found = await stat(path);
       if (!found.isFile()) throw new InputError(`${where}: external data ${location} is no regular file`);
@@ -299,6 +300,14 @@ class ExternalData {
           `${where}: external data to byte ${offset + needed}, but ${location} has ${found.size}; copy both files again`,
         );
       }
+      const total = (this.#read.get(path) ?? 0) + needed;
+      if (total > found.size) {
+        throw new InputError(
+          `${where}: with it, tensors take ${total} bytes of external data ${location}, which has ${found.size}; they overlap, so export the network again`,
+        );
+      }
+      this.#read.set(path, total);
+      const bytes = new Uint8Array(needed);
       const handle = await open(path, 'r');
       try {
         let filled = 0;
@@ -315,42 +324,22 @@ class ExternalData {
       } finally {
         await handle.close();
       }
+      return bytes;
     } catch (error) {
       if (error instanceof InputError) throw error;
       throw new InputError(
         `${where}: external data ${location}: ${messageOfSystemError(error, 'read')}; put it beside the ONNX file`,
       );
     }
-    return bytes;
   }
 
   /** The path of a file in the ONNX file's own folder, links followed. */
   async #inside(location: string, where: string): Promise<string> {
     const known = this.#real.get(location);
     if (known !== undefined) return known;
-    const leaves = (from: string, to: string) => {
-      const way = relative(from, to);
-      return way === '' || way === '..' || way.startsWith(`..${sep}`) || isAbsolute(way);
-    };
-    const outside = () =>
-      new InputError(
-        `${where}: external data ${JSON.stringify(location)} lies outside of the file's folder; put the file itself there`,
-      );
-    const folder = dirname(this.#path);
-    const named = join(folder, location);
-    // Before the file system is asked: not even the existence of other files is told.
-    if (location === '' || location.includes('\0') || isAbsolute(location) || leaves(folder, named)) throw outside();
-    try {
-      const [realFolder, real] = await Promise.all([realpath(folder), realpath(named)]);
-      if (leaves(realFolder, real)) throw outside();
-      this.#real.set(location, real);
-      return real;
-    } catch (error) {
-      if (error instanceof InputError) throw error;
-      throw new InputError(
-        `${where}: external data ${location}: ${messageOfSystemError(error, 'read')}; put it beside the ONNX file`,
-      );
-    }
+    const real = await insideFolder(location, this.#path, `${where}: external data`);
+    this.#real.set(location, real);
+    return real;
   }
 }
 

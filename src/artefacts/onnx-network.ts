@@ -87,6 +87,8 @@ class Reader {
   readonly #values = new Map<string, Value>();
   readonly #weights = new Map<string, Tensor>();
   readonly #names = new Map<string, string>();
+  /** How often a name was wanted. */
+  readonly #again = new Map<string, number>();
   readonly #ops = new Map<string, { readonly op: Op; readonly inputs: readonly string[] }>();
   readonly #resolved = new Map<string, string>();
 
@@ -142,9 +144,18 @@ class Reader {
     const output = this.#values.get(this.#file.output);
     if (output === undefined)
       throw new InputError(`${this.#subject}: no node computes its output ${this.#file.output}`);
-    const network = withoutUnread(withWideSums(this.#builder.build(this.resolve(output))));
+    const network = withoutUnread(withWideSums(this.#builder.build(this.#outputNode(output))));
     const read = new Set(network.nodes.flatMap(({ weights }) => Object.values(weights)));
     return { network, weights: new Map([...this.#weights].filter(([key]) => read.has(key))), names: this.#names };
+  }
+
+  #outputNode(output: Value): string {
+    try {
+      return this.resolve(output);
+    } catch (error) {
+      if (!(error instanceof Misfit)) throw error;
+      throw new InputError(`${this.#subject}: its output ${this.#file.output} ${error.message}`);
+    }
   }
 
   value(name: string | undefined): Value {
@@ -178,13 +189,21 @@ class Reader {
   add(node: OnnxNode, op: Op, inputs: readonly string[], weights: Partial<Record<Role, Tensor>> = {}): View {
     const key = node.inputs.find((input) => /[^:]\.weight$/.test(input));
     const wanted = weights.weight !== undefined && key !== undefined ? key.slice(0, -'.weight'.length) : node.name;
-    let name = wanted;
-    for (let again = 2; this.#ops.has(name) || name === 'input'; again++) name = `${wanted}.${again}`;
+    const name = this.#freeName(wanted);
     this.#builder.add(name, op, inputs);
     this.#ops.set(name, { op, inputs });
     this.#names.set(name, node.name);
     for (const [role, tensor] of Object.entries(weights)) this.#weights.set(`${name}.${role}`, tensor);
     return this.#view(name);
+  }
+
+  /** The name, or the first of `name.2`, `name.3`, ... that is not taken. */
+  #freeName(wanted: string): string {
+    let again = this.#again.get(wanted) ?? 1;
+    let name = again === 1 ? wanted : `${wanted}.${again}`;
+    while (this.#ops.has(name) || name === 'input') name = `${wanted}.${++again}`;
+    this.#again.set(wanted, again);
+    return name;
   }
 
   opOf(name: string): { readonly op: Op; readonly inputs: readonly string[] } | undefined {
@@ -291,8 +310,16 @@ class Reader {
 /** Stands for a node of the file where one of the network comes from no single one. */
 const PLAIN: OnnxNode = { name: '', op: '', inputs: [], outputs: [], attributes: new Map() };
 
+/** Elements whose ways are followed: RepMLPNet's largest map of 256 pixels for a batch of 64. */
+const MAX_FOLLOWED = 2 ** 24;
+
 /** Where each element comes from, after reshapes and transpositions of a tensor of this shape. */
 function order(shape: Shape, steps: readonly Step[]): Int32Array {
+  if (!(elements(shape) <= MAX_FOLLOWED)) {
+    throw new Misfit(
+      `reorders ${formatShape(shape)}; at most ${MAX_FOLLOWED} elements are followed, so give a smaller batch`,
+    );
+  }
   let current: Shape = shape;
   let indices = Int32Array.from({ length: elements(shape) }, (_, i) => i);
   for (const step of steps) {
@@ -691,14 +718,24 @@ const RULES: Readonly<Record<string, Rule>> = {
 function withWideSums(network: Network): Network {
   const readers = new Map<string, number>([[network.output, 1]]);
   for (const { inputs } of network.nodes) for (const input of inputs) readers.set(input, (readers.get(input) ?? 0) + 1);
-  const sums = new Map<string, readonly string[]>();
-  const nodes = network.nodes.map((node) => {
-    if (!isKind(node, 'add')) return node;
-    const inputs = node.inputs.flatMap((input) => (readers.get(input) === 1 && sums.get(input)) || [input]);
-    sums.set(node.name, inputs);
+  const sums = new Map(network.nodes.filter((node) => isKind(node, 'add')).map((node) => [node.name, node.inputs]));
+  const merged = new Set<string>();
+  // From the last, so that each sum is spread into the one that it ends in.
+  const nodes = network.nodes.toReversed().map((node) => {
+    if (!isKind(node, 'add') || merged.has(node.name)) return node;
+    const inputs: string[] = [];
+    const rest = node.inputs.toReversed();
+    for (let input = rest.pop(); input !== undefined; input = rest.pop()) {
+      const inner = readers.get(input) === 1 ? sums.get(input) : undefined;
+      if (inner === undefined) inputs.push(input);
+      else {
+        merged.add(input);
+        for (const one of inner.toReversed()) rest.push(one);
+      }
+    }
     return { ...node, inputs };
   });
-  return { ...network, nodes };
+  return { ...network, nodes: nodes.filter(({ name }) => !merged.has(name)).reverse() };
 }
 
 /** Without nodes that the output does not depend on. */
@@ -707,8 +744,8 @@ function withoutUnread(network: Network): Network {
   const kept: Node[] = [];
   for (const node of network.nodes.toReversed()) {
     if (!read.has(node.name)) continue;
-    kept.unshift(node);
+    kept.push(node);
     for (const input of node.inputs) read.add(input);
   }
-  return { ...network, nodes: kept };
+  return { ...network, nodes: kept.reverse() };
 }

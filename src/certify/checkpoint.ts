@@ -5,6 +5,7 @@ import { familyOf } from '../reference/families.ts';
 import type { Form } from '../reference/family.ts';
 import { nameWeights, recognise, soleModel } from '../reference/recognise.ts';
 import { type Checkpoint, readCheckpoint } from '../weights/checkpoint.ts';
+import { FLOAT_BYTES } from '../weights/floats.ts';
 import { type FileDigest, sha256 } from './artefact.ts';
 
 /** A checkpoint under our keys. */
@@ -90,4 +91,31 @@ function named(file: Awaited<ReturnType<typeof read>>, model: Model): NamedCheck
   if (found === undefined) return { ...file, form: undefined, scheme: 'unknown', keyOf: (key) => key };
   const { form, scheme, weights, restore } = found;
   return { ...file, form, scheme, weights, keyOf: restore };
+}
+
+/** A file of weights, as a report names it: what was read, whose names its keys are, and in which types it holds its floats. */
+export type WeightsFile = Pick<
+  NamedCheckpoint,
+  'path' | 'files' | 'format' | 'entry' | 'otherEntries' | 'scheme' | 'types'
+>;
+
+export function sourceOf({ path, files, format, entry, otherEntries, scheme, types }: NamedCheckpoint): WeightsFile {
+  return { path, files, format, entry, otherEntries, scheme, types };
+}
+
+/** A sentence that says what a file of weights was found to be; of deploy weights also how they are compared. */
+export function sourceLine(
+  { path, format, entry, otherEntries, scheme, types }: WeightsFile,
+  use: 'weights' | 'deploy',
+): string {
+  const parts = [`${format}, ${scheme} keys, ${types.join(' and ')}`];
+  if (entry !== '') parts.push(`state dict ${entry}`);
+  if (otherEntries.length > 0) {
+    parts.push(`not read: ${otherEntries.join(', ')}${use === 'weights' ? ' (--state-dict)' : ''}`);
+  }
+  const halves = types.filter((type) => FLOAT_BYTES[type] < 4).join(' and ');
+  if (halves !== '') parts.push(`${halves} widened to float32, exactly`);
+  if (use === 'deploy' && halves !== '') parts.push('coarser than what a fusion is rounded to, float32');
+  if (use === 'deploy' && types.includes('float64')) parts.push('float64 compared as rounded to float32');
+  return `${basename(path)}: ${parts.join('; ')}`;
 }

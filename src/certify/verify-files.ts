@@ -19,7 +19,7 @@ import { checkWeights } from '../weights/check.ts';
 import { randomInput } from '../weights/random.ts';
 import { readWholeFile } from '../weights/read-file.ts';
 import { align, alignedWeights } from './align.ts';
-import { readDeployCheckpoint, readTrainCheckpoint } from './checkpoint.ts';
+import { readDeployCheckpoint, readTrainCheckpoint, sourceLine } from './checkpoint.ts';
 
 /** Two files that are held against each other. */
 export interface VerifyFilesRequest {
@@ -183,7 +183,7 @@ async function readReference(
     ...(named !== undefined && { model: named }),
     ...(entry !== undefined && { entry }),
   });
-  const { model, weights, scheme, format } = checkpoint;
+  const { model, weights, keyOf } = checkpoint;
   // A graph has a size of its own.
   const graph = await graphSize(deployPath);
   const whole = (axis: number, otherwise: number) => {
@@ -192,8 +192,8 @@ async function readReference(
   };
   const [batch, height, width] = [whole(0, 1), whole(2, model.resolution), whole(3, model.resolution)];
   const reference = buildNetwork(model.config, { batch, height, width, ...size }, model.name);
-  checkWeights(reference, weights, basename(path));
-  return { reference, weights, model, about: `${basename(path)}: ${format}, ${scheme} keys, ${model.name}` };
+  checkWeights(reference, weights, basename(path), keyOf);
+  return { reference, weights, model, about: `${sourceLine(checkpoint, 'weights')}; ${model.name}` };
 }
 
 /** The dimensions that an ONNX file gives its input; none of a checkpoint. */
@@ -222,14 +222,15 @@ async function readDeploy(path: string, trained: Trained, size: Partial<InputSiz
       `${basename(path)}: a checkpoint against an ONNX reference; give the trained checkpoint as the reference, or an ONNX file here`,
     );
   }
-  const { form, scheme, format, weights } = await readDeployCheckpoint(path, trained.model);
+  const checkpoint = await readDeployCheckpoint(path, trained.model);
+  const { form, weights, keyOf } = checkpoint;
   const known = candidates(trained.reference);
   const candidate = known.find(({ name }) => name === (form ?? 'deploy'));
   if (candidate === undefined)
     throw new InputError(`${basename(path)}: holds the form ${form}, which ${trained.model.name} has not`);
   const fusion = candidate.fusion(trained.reference);
-  checkWeights(fusion.network, weights, basename(path));
-  const about = `${basename(path)}: ${format}, ${scheme} keys, form ${candidate.name}`;
+  checkWeights(fusion.network, weights, basename(path), keyOf);
+  const about = `${sourceLine(checkpoint, 'deploy')}; form ${candidate.name}`;
   return { candidate, fusion, weights: roundWeights(weights), about, givenName: () => undefined };
 }
 

@@ -31,10 +31,11 @@ const BEST = 5;
 const IMAGES_SHOWN = 20;
 
 async function runRun(options: Options): Promise<void> {
-  const [{ resolveModel }, { InputError }, { loadSubject, recogniseModel, sourceLine }] = await Promise.all([
+  const [{ resolveModel }, { InputError }, { loadSubject, recogniseModel }, { sourceLine }] = await Promise.all([
     import('../reference/config.ts'),
     import('../network/errors.ts'),
     import('./subject.ts'),
+    import('../certify/checkpoint.ts'),
   ]);
   const { model: given, weights, stateDict } = options;
   if (given === undefined && weights === undefined) {

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { type NamedCheckpoint, readDeployCheckpoint, readTrainCheckpoint } from '../certify/checkpoint.ts';
+import { readDeployCheckpoint, readTrainCheckpoint, sourceOf, type WeightsFile } from '../certify/checkpoint.ts';
 import type { Engine, EngineOptions } from '../engines/engine.ts';
 import { type AbsentEngine, openAvailable } from '../engines/index.ts';
 import { type DeployForm, deployForms } from '../fused/forms.ts';
@@ -11,7 +11,6 @@ import { buildNetwork, type Model } from '../reference/config.ts';
 import { familyOf } from '../reference/families.ts';
 import type { Form } from '../reference/family.ts';
 import { checkWeights } from '../weights/check.ts';
-import { FLOAT_BYTES } from '../weights/floats.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
 import { readSafetensors } from '../weights/safetensors.ts';
 import type { Size } from './options.ts';
@@ -42,16 +41,6 @@ export interface Subject {
   /** The images' classes, where the input's file holds them. */
   readonly labels?: readonly number[];
   readonly seed: number;
-}
-
-/** A file of weights, as a report names it: what was read, whose names its keys are, and in which types it holds its floats. */
-export type WeightsFile = Pick<
-  NamedCheckpoint,
-  'path' | 'files' | 'format' | 'entry' | 'otherEntries' | 'scheme' | 'types'
->;
-
-function sourceOf({ path, files, format, entry, otherEntries, scheme, types }: NamedCheckpoint): WeightsFile {
-  return { path, files, format, entry, otherEntries, scheme, types };
 }
 
 /** The seed of every generated weight and input, unless another is given. */
@@ -108,23 +97,6 @@ async function loadTrained(model: Model, reference: Network, path: string, state
   const checkpoint = await readTrainCheckpoint(path, { model, ...(stateDict !== undefined && { entry: stateDict }) });
   checkWeights(reference, checkpoint.weights, basename(path), checkpoint.keyOf);
   return { weights: checkpoint.weights, source: sourceOf(checkpoint) };
-}
-
-/** A sentence that says what a file of weights was found to be; of deploy weights also how they are compared. */
-export function sourceLine(
-  { path, format, entry, otherEntries, scheme, types }: WeightsFile,
-  use: 'weights' | 'deploy',
-): string {
-  const parts = [`${format}, ${scheme} keys, ${types.join(' and ')}`];
-  if (entry !== '') parts.push(`state dict ${entry}`);
-  if (otherEntries.length > 0) {
-    parts.push(`not read: ${otherEntries.join(', ')}${use === 'weights' ? ' (--state-dict)' : ''}`);
-  }
-  const halves = types.filter((type) => FLOAT_BYTES[type] < 4).join(' and ');
-  if (halves !== '') parts.push(`${halves} widened to float32, exactly`);
-  if (use === 'deploy' && halves !== '') parts.push('coarser than what a fusion is rounded to, float32');
-  if (use === 'deploy' && types.includes('float64')) parts.push('float64 compared as rounded to float32');
-  return `${basename(path)}: ${parts.join('; ')}`;
 }
 
 /**

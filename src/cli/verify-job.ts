@@ -1,8 +1,9 @@
 import { availableParallelism, totalmem } from 'node:os';
+import type { WeightsFile } from '../certify/checkpoint.ts';
 import type { Engine } from '../engines/engine.ts';
 import type { Model } from '../reference/config.ts';
 import type { Tier, Verification } from '../verify/verify.ts';
-import type { Subject, SubjectOptions, WeightsFile } from './subject.ts';
+import type { Subject, SubjectOptions } from './subject.ts';
 
 /** What a user may say about a verification of one deploy form. */
 export interface VerifyOptions extends SubjectOptions {

@@ -203,7 +203,7 @@ async function chosenEngines(
 async function printReport(report: ModelReport, options: Options): Promise<void> {
   const [{ verificationTable }, { sourceLine }] = await Promise.all([
     import('../report/verification-table.ts'),
-    import('./subject.ts'),
+    import('../certify/checkpoint.ts'),
   ]);
   const sources = (['weights', 'deploy'] as const).flatMap((use) => {
     const file = report.files[use];

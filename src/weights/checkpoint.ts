@@ -31,7 +31,7 @@ const NEEDED = 'a checkpoint (.pth, .pt, .safetensors or its .index.json)';
 /** Entries of a checkpoint that hold the state dict, in the order in which training scripts mean them. */
 const ENTRIES = ['model', 'state_dict', 'model_state_dict', 'net', 'network', 'module', 'weights'];
 
-type Kind = 'zip' | 'pickle' | 'safetensors' | 'json' | 'tar' | 'unknown';
+type Kind = 'zip' | 'pickle' | 'safetensors' | 'json' | 'tar' | 'onnx' | 'unknown';
 
 /** The first file of a tar archive of PyTorch's. */
 const TAR_NAMES = ['sys_info', 'pickle', 'storages', 'tensors'];
@@ -44,6 +44,8 @@ function kindOf(bytes: Buffer): Kind {
   if (at(5) + at(6) + at(7) === 0 && at(8) === 0x7b) return 'safetensors';
   if (at(0) === 0x80 && at(1) >= 2 && at(1) <= 5) return 'pickle';
   if (at(0) === 0x7b) return 'json';
+  // A protobuf that begins with its version, a small number.
+  if (at(0) === 0x08 && at(1) > 0 && at(1) < 64) return 'onnx';
   return TAR_NAMES.includes(bytes.toString('latin1', 0, 100).replace(/\0.*$/s, '')) ? 'tar' : 'unknown';
 }
 
@@ -62,6 +64,11 @@ export async function parseCheckpoint(bytes: Buffer, path: string, entry?: strin
   if (kind === 'zip' || kind === 'pickle') return readTorch(bytes, path, kind === 'zip', entry);
   if (kind === 'tar') {
     throw new InputError(`${path}: is a tar archive of PyTorch before 0.2; load it there and save it again`);
+  }
+  if (kind === 'onnx') {
+    throw new InputError(
+      `${path}: looks like an ONNX file; only verify --reference TRAINED --deploy FUSED reads those`,
+    );
   }
   if (kind === 'unknown') {
     throw new InputError(

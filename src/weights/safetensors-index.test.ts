@@ -48,18 +48,22 @@ test.each(['parts/two.safetensors', 'in.safetensors', './parts/../parts/two.safe
 );
 
 it.each<[what: string, index: unknown, message: string]>([
-  ['a path to the folder above', map({ ...whole, c: '../secret.safetensors' }), "lies outside of the index's folder"],
+  ['a path to the folder above', map({ ...whole, c: '../secret.safetensors' }), "lies outside of the file's folder"],
   ['a path around', map({ ...whole, c: 'parts/../../secret.safetensors' }), 'lies outside'],
   ['an absolute path', map({ ...whole, c: '/etc/passwd' }), 'shard "/etc/passwd" lies outside'],
   [
     'a link out of the folder',
     map({ ...whole, c: 'out.safetensors' }),
-    'secret.safetensors; put the file itself beside',
+    "lies outside of the file's folder; put the file itself there",
   ],
   ['a folder that is a link', map({ ...whole, c: 'up/secret.safetensors' }), 'lies outside'],
   ['a path with NUL', map({ ...whole, c: 'one.safetensors\0' }), 'lies outside'],
-  ['the folder itself', map({ ...whole, c: '.' }), 'it is a folder; give every shard'],
-  ['a missing shard', map({ ...whole, c: 'three.safetensors' }), 'no such file or folder; give every shard'],
+  ['the folder itself', map({ ...whole, c: '.' }), 'lies outside'],
+  [
+    'a missing shard',
+    map({ ...whole, c: 'three.safetensors' }),
+    'no such file or folder; put it beside the file that names it',
+  ],
   ['a tensor that its shard has not', map({ ...whole, d: 'one.safetensors' }), 'tensor "d" is not in one.safetensors'],
   [
     'a tensor that the index has not',

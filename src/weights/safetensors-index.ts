@@ -2,15 +2,13 @@
  * safetensors in shards: `model.safetensors.index.json` says in which file beside it each tensor lies. See
  * https://huggingface.co/docs/transformers/big_models.
  */
-import { realpath } from 'node:fs/promises';
-import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { InputError } from '../network/errors.ts';
 import { isRecord, parseJson, typeName } from '../network/json.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
 import { type FloatType, isStepCounter } from './floats.ts';
+import { insideFolder } from './inside-folder.ts';
 import { MAX_FILE_BYTES, readWholeFile } from './read-file.ts';
 import { parseTypedSafetensors } from './safetensors.ts';
-import { messageOfSystemError } from './system-error.ts';
 
 /** Shards: they exist to keep a file under some gigabytes, which all of them together are here. */
 export const MAX_SHARDS = 1024;
@@ -42,7 +40,7 @@ export async function readShards(
   let total = 0;
   const shards = new Map<string, Uint8Array>();
   for (const shard of names) {
-    const shardPath = await insideFolder(shard, path);
+    const shardPath = await insideFolder(shard, path, `${path}: shard`);
     const content = await readWholeFile(shardPath, 'every shard that the index names');
     shards.set(shard, content);
     total += content.length;
@@ -91,28 +89,4 @@ function shardOfTensors(bytes: Uint8Array, path: string): ReadonlyMap<string, st
       );
     }),
   );
-}
-
-/** The shard's path, with links followed. @throws InputError where that leaves the index's folder */
-async function insideFolder(shard: string, path: string): Promise<string> {
-  const outside = (where: string) =>
-    new InputError(
-      `${path}: shard ${JSON.stringify(shard)} lies outside of the index's folder${where}; put the file itself beside the index`,
-    );
-  const leaves = (from: string, to: string) => {
-    const way = relative(from, to);
-    return way === '..' || way.startsWith(`..${sep}`) || isAbsolute(way);
-  };
-  const folder = dirname(path);
-  const named = join(folder, shard);
-  // Before the file system is asked: not even the existence of other files is told.
-  if (shard.includes('\0') || isAbsolute(shard) || leaves(folder, named)) throw outside('');
-  try {
-    const [realFolder, real] = await Promise.all([realpath(folder), realpath(named)]);
-    if (leaves(realFolder, real)) throw outside(`, at ${real}`);
-    return named;
-  } catch (error) {
-    if (error instanceof InputError) throw error;
-    throw new InputError(`${named}: ${messageOfSystemError(error, 'read')}; give every shard that the index names`);
-  }
 }
