@@ -252,8 +252,8 @@ function messages(type) {
   };
 }
 
-/** A checkpoint, and then what its network is. */
-async function readers(dist) {
+/** Every target: files to begin with, what may be done to them, and the reader. @param name the only one that is used */
+async function readers(dist, name) {
   const module = (name) => import(new URL(name, dist).href);
   const [{ InputError }, { parseCheckpoint }, { recognise }, { parseConfigText }] = await Promise.all(
     ['network/errors.js', 'weights/checkpoint.js', 'reference/recognise.js', 'reference/config.js'].map(module),
@@ -293,26 +293,20 @@ async function readers(dist) {
   const readOnnx = async (file) => {
     networkOfOnnx(await parseOnnxFile(file, join(folder, 'file')), 'file', { batch: 1, height: 32, width: 32 });
   };
-  const [{ fuseFile }, { openEngine }] = await Promise.all(['certify/fuse-file.js', 'engines/index.js'].map(module));
-  const output = join(folder, 'fused.safetensors');
-  const input = fileURLToPath(new URL('checkpoints/trainer.pth', GOLDEN));
-  const { certificate } = await fuseFile({
-    input,
-    output,
-    format: 'safetensors',
-    options: {},
-    engines: [await openEngine('onnxruntime', {})],
-  });
-  const { validateReport } = await module('report/validate.js');
-  // Nothing reads a report but its schema: what is no JSON never comes so far.
-  const readReport = async (file) => {
-    try {
-      await validateReport(JSON.parse(file.toString()));
-    } catch (error) {
-      const isRefusal = error instanceof SyntaxError || /does not fit its schema/.test(error.message);
-      throw isRefusal ? new InputError(error.message) : error;
-    }
+  /** The text of a certificate of a fusion made for it, which takes a second. */
+  const certified = async () => {
+    const [{ fuseFile }, { openEngine }] = await Promise.all(['certify/fuse-file.js', 'engines/index.js'].map(module));
+    const { certificate } = await fuseFile({
+      input: fileURLToPath(new URL('checkpoints/trainer.pth', GOLDEN)),
+      output: join(folder, 'fused.safetensors'),
+      format: 'safetensors',
+      options: {},
+      engines: [await openEngine('onnxruntime', {})],
+    });
+    return Buffer.from(certificateText(certificate));
   };
+  const { parseReportFile } = await module('report/validate.js');
+  const sample = readFileSync(new URL('../reports/sample/latest.json', import.meta.url));
 
   const all = (file) => [[0, file.length]];
   const behind = (file, mark) => [
@@ -390,16 +384,17 @@ async function readers(dist) {
       read: (file) => parseConfigText(file.toString(), 'file'),
     },
     certificate: {
-      seeds: [Buffer.from(certificateText(certificate))],
+      seeds: name === 'certificate' ? [await certified()] : [],
       hot: all,
       mutations: [...BYTES, JSON_TEXT, JSON_TEXT, JSON_TEXT, JSON_TEXT],
       read: (file) => parseCertificate(file, 'file'),
     },
     report: {
-      seeds: [readFileSync(new URL('../reports/sample/latest.json', import.meta.url))],
+      // Of whatever version the sample is, so that more than its version is looked at.
+      seeds: [sample, Buffer.from(sample.toString().replace(/"schemaVersion": \d+/, '"schemaVersion": 2'))],
       hot: all,
-      mutations: [JSON_TEXT],
-      read: readReport,
+      mutations: [...BYTES, JSON_TEXT, JSON_TEXT, JSON_TEXT, JSON_TEXT],
+      read: (file) => parseReportFile(file.toString(), 'file'),
     },
   };
   return { targets, InputError, remove: () => rmSync(folder, { recursive: true }) };
@@ -446,7 +441,7 @@ function computed() {
 
 /** In the worker: reads file after file, and says what came of them. */
 async function work({ dist, name, begin, end, seed, shared }) {
-  const { targets, InputError, remove } = await readers(dist);
+  const { targets, InputError, remove } = await readers(dist, name);
   const target = targets[name];
   const clean = prototypes();
   const state = new BigInt64Array(shared);
@@ -557,7 +552,7 @@ async function main() {
     .exitOverride()
     .parse();
   const { files, seed, target: asked, limit, replay, out } = program.opts();
-  const { targets, remove } = await readers(DIST);
+  const { targets, remove } = await readers(DIST, replay === undefined ? undefined : asked);
   remove();
   const names = asked === undefined ? Object.keys(targets) : asked.split(',');
   const unknown = names.find((name) => targets[name] === undefined);
