@@ -59,6 +59,14 @@ describe('auditOnnx', () => {
     expect(text).toContain('as many weights as repvit_m0_6, train, 2 heads, batch norms kept');
   });
 
+  it('refuses a tensor of less than nothing', async () => {
+    // ModelProto: opset_import with version 11, and a graph with one initialiser whose one dimension is -1.
+    const minusOne = [0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    const graph = [0x2a, minusOne.length, ...minusOne];
+    const model = [0x42, 2, 0x10, 11, 0x3a, graph.length, ...graph];
+    await expect(auditOnnx(await written('negative.onnx', Buffer.from(model)))).rejects.toThrow('dimensions [-1]');
+  });
+
   it.each([
     ['missing.onnx', undefined, 'cannot read it'],
     ['text.onnx', Buffer.from('not protobuf'), 'not an ONNX model'],

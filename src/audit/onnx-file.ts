@@ -96,6 +96,19 @@ async function readModel(file: string): Promise<ModelMessage> {
   if (model.graph === null || model.opset_import.length === 0) {
     throw new InputError(`${file}: holds no graph or no operator set; give a whole ONNX model`);
   }
+  const tensors = [
+    ...model.graph.initializer,
+    ...model.graph.node.flatMap(({ attribute }) => attribute.flatMap(({ t }) => t ?? [])),
+  ];
+  const broken = tensors.find((tensor) => {
+    const size = elementsOf(tensor);
+    return tensor.dims.some((dim) => dim < 0) || !Number.isSafeInteger(size);
+  });
+  if (broken !== undefined) {
+    throw new InputError(
+      `${file}: a tensor of the dimensions [${broken.dims}]; they must be counts, so the file is damaged`,
+    );
+  }
   return model;
 }
 

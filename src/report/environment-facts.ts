@@ -1,5 +1,8 @@
 import type { Report } from './types.ts';
 
+/** Digits of a commit's hash: enough to tell it from any other. */
+const COMMIT_SHOWN = 12;
+
 function loads(averages: readonly number[]): string {
   return averages.map((average) => average.toFixed(2)).join(', ');
 }
@@ -13,7 +16,7 @@ export function environmentFacts(e: Report['environment']): readonly (readonly [
   return [
     ['Date', e.date],
     ['Run', `${e.quick ? 'quick, ' : ''}${e.elapsedSeconds.toFixed(0)} s, seed ${e.seed}`],
-    ['fuseproof', `${e.fuseproof}${e.commit === null ? '' : `, commit ${e.commit}`}`],
+    ['fuseproof', `${e.fuseproof}${e.commit === null ? '' : `, commit ${e.commit.slice(0, COMMIT_SHOWN)}`}`],
     ['Node', `${e.node} on ${e.platform}`],
     ['CPU', `${e.cpu}, ${e.cores} cores`],
     ['Memory', `${(e.memoryBytes / 2 ** 30).toFixed(1)} GiB`],

@@ -3,6 +3,7 @@ import type { Machine } from './html/machines.ts';
 import { profileFigures, profileLines } from './profile-table.ts';
 import {
   counted,
+  gainText,
   grouped,
   HONEST_NOTE,
   interval,
@@ -36,9 +37,8 @@ function table(
 /** One sentence's part about one pair of forms on one engine. */
 function gain(row: Speedup): string {
   const differs = row.outcome === 'faster' || row.outcome === 'slower';
-  const what = differs ? `${row.estimate.toFixed(2)} times as fast` : row.outcome;
   const other = row.baseline === 'reference' ? '' : ` ${differs ? 'as' : 'to'} ${row.baseline}`;
-  return `${what}${other} on ${row.engine}`;
+  return `${gainText(row)}${other} on ${row.engine}`;
 }
 
 function headline(report: Report): string {

@@ -34,6 +34,11 @@ export function measured(
   return measurements.find((other) => other.arm === arm && isSameSetting(other, row));
 }
 
+/** What an interval says, in words. */
+export function gainText({ outcome, estimate }: Pick<Speedup, 'outcome' | 'estimate'>): string {
+  return outcome === 'faster' || outcome === 'slower' ? `${estimate.toFixed(2)} times as fast` : outcome;
+}
+
 /** 1 session, 2 sessions */
 export function counted(count: number, what: string): string {
   return `${grouped(count)} ${what}${count === 1 ? '' : 's'}`;

@@ -3,7 +3,7 @@ import { grouped } from '../text.ts';
 import type { FigureRow } from '../types.ts';
 import { type Cell, details, figure, paragraph, type Section, table } from './elements.ts';
 import { distinct, type Machine } from './machines.ts';
-import { type Canvas, type Draw, HALO } from './plot.ts';
+import { type Canvas, type Draw, HALO, rowAxis } from './plot.ts';
 
 type Standing = 'is what it seems' | 'describes another form' | 'fits no form';
 
@@ -39,7 +39,6 @@ function printedText({ printed, unit, kind }: FigureRow): string {
 
 function describe(rows: readonly Row[], reach: number) {
   return ({ plot, isNarrow }: Canvas) => {
-    const names = new Map(rows.map(({ key, name }) => [key, name]));
     const colour = (d: Row) => COLOURS[d.standing];
     const percent = (d: Row) => `${d.off > 0 ? '+' : ''}${d.off.toFixed(Math.abs(d.off) < 1 ? 2 : 1)} %`;
     return {
@@ -55,13 +54,7 @@ function describe(rows: readonly Row[], reach: number) {
         tickFormat: (x: number) => `${x} %`,
         label: null,
       },
-      y: {
-        domain: rows.map(({ key }) => key),
-        axis: isNarrow ? null : ('left' as const),
-        tickSize: 0,
-        tickFormat: (key: string) => names.get(key) ?? '',
-        label: null,
-      },
+      y: rowAxis(rows, isNarrow),
       marks: [
         plot.ruleX([0], { stroke: 'var(--ink)', strokeWidth: 1.5 }),
         plot.link(rows, { x1: () => 0, x2: 'off', y1: 'key', y2: 'key', stroke: colour, strokeWidth: 2 }),

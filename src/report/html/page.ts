@@ -1,6 +1,6 @@
 /** A benchmark's report as one self-contained HTML file: no script, and nothing that is fetched. */
-import { modelsOf } from '../text.ts';
-import type { Report, Speedup } from '../types.ts';
+import { gainText, modelsOf } from '../text.ts';
+import type { Report } from '../types.ts';
 import { countSection } from './counts.ts';
 import { escapeHtml, type Section } from './elements.ts';
 import { errorSection } from './errors.ts';
@@ -21,18 +21,11 @@ const VERDICT_CLASSES: Readonly<Record<Report['verdict'], string>> = {
   inconclusive: 'unclear',
 };
 
-/** What the interval says, in words. */
-function answer(row: Speedup): string {
-  const differs = row.outcome === 'faster' || row.outcome === 'slower';
-  const what = differs ? `${row.estimate.toFixed(2)} times as fast` : row.outcome;
-  return `${what} on ${engineText(row)}`;
-}
-
 function headline({ label, report }: Machine, isOnly: boolean): string {
   const rows = report.speedups.filter(({ baseline }) => baseline === 'reference');
   const sentences = modelsOf(report).map((model) => {
     const own = rows.filter((row) => row.model === model);
-    const said = own.length === 0 ? 'not timed' : own.map(answer).join(', ');
+    const said = own.length === 0 ? 'not timed' : own.map((row) => `${gainText(row)} on ${engineText(row)}`).join(', ');
     return `<li><strong>${escapeHtml(model)}</strong>, fused: ${escapeHtml(said)}</li>`;
   });
   const failures = report.failures.map(
@@ -93,7 +86,7 @@ ${machines.map((machine) => headline(machine, machines.length === 1)).join('\n')
 <main>
 ${sections.map(({ id, title, html }) => `<section aria-labelledby="${id}">\n<h2 id="${id}">${escapeHtml(title)}</h2>\n${html}\n</section>`).join('\n')}
 </main>
-<footer>fuseproof ${escapeHtml(environment.fuseproof)}${environment.commit === null ? '' : `, commit ${escapeHtml(environment.commit)}`}</footer>
+<footer>fuseproof ${escapeHtml(environment.fuseproof)}${environment.commit === null ? '' : `, commit ${escapeHtml(environment.commit.slice(0, 12))}`}</footer>
 </body>
 </html>
 `;

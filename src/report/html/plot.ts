@@ -38,3 +38,15 @@ export function seriesColour(index: number): string {
 
 /** Keeps text readable where a rule runs behind it. */
 export const HALO = { fill: 'currentColor', stroke: 'var(--paper)', strokeWidth: 4 } as const;
+
+/** One row for each of these, named at the left; on a phone the names stand above the rows, as marks of their own. */
+export function rowAxis(rows: readonly { readonly key: string; readonly name: string }[], isNarrow: boolean) {
+  const names = new Map(rows.map(({ key, name }) => [key, name]));
+  return {
+    domain: [...names.keys()],
+    axis: isNarrow ? null : ('left' as const),
+    tickSize: 0,
+    tickFormat: (key: string) => names.get(key) ?? '',
+    label: null,
+  };
+}

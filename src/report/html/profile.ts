@@ -14,9 +14,12 @@ interface NodeRow {
   readonly milliseconds: number;
 }
 
-function groupsOf({ nodes }: Profile): readonly string[] {
+/** The operations that take most of all profiles together, so that a colour means the same in each. */
+function groupsOf(profiles: readonly Profile[]): readonly string[] {
   const totals = new Map<string, number>();
-  for (const { op, milliseconds } of nodes) totals.set(op, (totals.get(op) ?? 0) + milliseconds);
+  for (const { nodes } of profiles) {
+    for (const { op, share } of nodes) totals.set(op, (totals.get(op) ?? 0) + share);
+  }
   const sorted = [...totals].sort(([, a], [, b]) => b - a).map(([op]) => op);
   return sorted.length > NAMED + 1 ? [...sorted.slice(0, NAMED), 'other'] : sorted;
 }
@@ -49,8 +52,7 @@ function describe(rows: readonly NodeRow[], groups: readonly string[]) {
   });
 }
 
-function block(profile: Of<Profile>, draw: Draw, many: boolean): string {
-  const groups = groupsOf(profile);
+function block(profile: Of<Profile>, groups: readonly string[], draw: Draw, many: boolean): string {
   const groupOf = (op: string) => (groups.includes(op) ? op : 'other');
   const rows = profile.nodes.map(
     ({ name, op, milliseconds }, index): NodeRow => ({ index, name, group: groupOf(op), milliseconds }),
@@ -93,6 +95,7 @@ function block(profile: Of<Profile>, draw: Draw, many: boolean): string {
 export function profileSection(machines: readonly Machine[], draw: Draw): Section | undefined {
   const profiles = rowsOf(machines, ({ profiles: rows }) => rows);
   if (profiles.length === 0) return undefined;
+  const groups = groupsOf(profiles);
   const many = distinct(profiles.map(({ machine }) => machine)).length > 1;
   return {
     id: 'profile',
@@ -101,7 +104,7 @@ export function profileSection(machines: readonly Machine[], draw: Draw): Sectio
       paragraph(
         "Each node's median time, with the profiler's own cost, so their sum lies above the latency. Of peak: against a large matrix product on the same machine.",
       ),
-      ...profiles.map((profile) => block(profile, draw, many)),
+      ...profiles.map((profile) => block(profile, groups, draw, many)),
     ].join('\n'),
   };
 }

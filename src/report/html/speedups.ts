@@ -3,7 +3,7 @@ import { interval, isSameSetting, measured, milliseconds } from '../text.ts';
 import type { NullControl, Report, Speedup } from '../types.ts';
 import { type Cell, type Column, details, figure, paragraph, type Section, table } from './elements.ts';
 import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
-import { type Canvas, type Draw, HALO } from './plot.ts';
+import { type Canvas, type Draw, HALO, rowAxis } from './plot.ts';
 
 const COLOURS: Readonly<Record<Speedup['outcome'], string>> = {
   faster: 'var(--good)',
@@ -53,7 +53,6 @@ function chartRows(machines: readonly Machine[]): readonly Row[] {
 
 function describe(rows: readonly Row[], domain: readonly [number, number]) {
   return ({ plot, width, isNarrow }: Canvas) => {
-    const names = new Map(rows.map(({ key, name }) => [key, name]));
     const longest = Math.max(...rows.map(({ name }) => name.length));
     const bounded = rows.filter(
       (row): row is Row & { low: number; high: number } => row.low !== null && row.high !== null,
@@ -77,13 +76,7 @@ function describe(rows: readonly Row[], domain: readonly [number, number]) {
         tickFormat: (x: number) => `${x}`,
         label: null,
       },
-      y: {
-        domain: rows.map(({ key }) => key),
-        axis: isNarrow ? null : ('left' as const),
-        tickSize: 0,
-        tickFormat: (key: string) => names.get(key) ?? '',
-        label: null,
-      },
+      y: rowAxis(rows, isNarrow),
       marks: [
         plot.ruleX([1], { stroke: 'var(--ink)', strokeWidth: 1.5 }),
         plot.link(banded, {
