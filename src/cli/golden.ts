@@ -36,7 +36,7 @@ const SLOW_ENGINE = 'cpu';
 /** Numbers of threads that an engine must come to the same verdict with. */
 const THREADS = [2, 1];
 
-/** The engines asked for, or all that are here but the slow one; each with two threads and with one, where it has several. */
+/** The engines asked for, or all that are here but the slow one; each with two threads and with one, where it can. */
 async function enginesFor(names: readonly string[] | undefined): Promise<readonly LabelledEngine[]> {
   const [{ engineNames, openEngine }, { EngineUnavailable }, { absentLine }] = await Promise.all([
     import('../engines/index.ts'),
@@ -45,38 +45,38 @@ async function enginesFor(names: readonly string[] | undefined): Promise<readonl
   ]);
   const found: LabelledEngine[] = [];
   for (const name of names ?? engineNames.filter((engine) => engine !== SLOW_ENGINE)) {
-    try {
-      const seen = new Set<number>();
-      for (const threads of THREADS) {
-        // An engine that cannot change its threads in one process stays as it was opened.
-        const engine = await openEngine(name, { threads }).catch((error: unknown) => {
-          if (seen.size === 0 || !(error instanceof InputError)) throw error;
-          return undefined;
-        });
-        if (engine === undefined || seen.has(engine.info.threads)) continue;
-        seen.add(engine.info.threads);
-        found.push({
-          label: `${name}, ${engine.info.threads === 1 ? '1 thread' : `${engine.info.threads} threads`}`,
-          engine,
-        });
+    const own = new Map<number, LabelledEngine>();
+    for (const threads of THREADS) {
+      try {
+        const engine = await openEngine(name, { threads });
+        const actual = engine.info.threads;
+        own.set(actual, { label: `${name}, ${actual === 1 ? '1 thread' : `${actual} threads`}`, engine });
+      } catch (error) {
+        // Some runtimes start once in a process, and keep their threads.
+        if (own.size > 0 && (error instanceof EngineUnavailable || error instanceof InputError)) break;
+        if (!(error instanceof EngineUnavailable)) throw error;
+        if (names !== undefined) throw new InputError(`engine ${name}: ${error.message}; ${error.fix}`);
+        note(absentLine({ name, reason: error.message, fix: error.fix }));
+        break;
       }
-      if (seen.size === 1) note(`${name} has ${[...seen][0]} thread here, so it is not compared with itself on others`);
-    } catch (error) {
-      if (!(error instanceof EngineUnavailable)) throw error;
-      if (names !== undefined) throw new InputError(`engine ${name}: ${error.message}; ${error.fix}`);
-      note(absentLine({ name, reason: error.message, fix: error.fix }));
     }
+    found.push(...own.values());
+    if (own.size === 1) note(`${[...own.values()][0]!.label}: it has no other number here to be compared on`);
   }
   return found;
 }
 
 async function runCheck(names: readonly string[], { folder, engine, quick, json }: CheckOptions): Promise<void> {
-  const [{ checkAll }, table, { progressLine }] = await Promise.all([
+  const [{ checkAll, goldensNamed }, { isGolden, readManifest }, table, { progressLine }] = await Promise.all([
     import('../golden/check-all.ts'),
+    import('../golden/manifest.ts'),
     import('../report/golden-table.ts'),
     import('./progress-line.ts'),
   ]);
   if (quick && engine !== undefined) throw new InputError('--quick asks no engine; leave --engine out, or --quick');
+  // What is wrong with the question is said before engines are started.
+  const { goldens } = await readManifest(folder);
+  if (names.length > 0) goldensNamed(goldens.filter(isGolden), names);
   const engines = quick ? [] : await enginesFor(engine);
   const started = performance.now();
   const line = await progressLine();

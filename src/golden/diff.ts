@@ -120,8 +120,14 @@ async function contents(
     before === undefined ? new Map<string, Tensor>() : readSafetensors(before),
     readSafetensors(after),
   ]);
-  const keys = [...new Set([...old.keys(), ...now.keys()])];
+  const keys = [...new Set([...old.keys(), ...now.keys()])].sort((a, b) => depthOf(a) - depthOf(b));
   return { tensors: keys.map((key) => tensorDifference(key, old.get(key), now.get(key))), lines: [] };
+}
+
+/** A tensor's place in the order train form before deploy form, and in each its stages before its logits. */
+function depthOf(key: string): number {
+  const [, form = '', stage = '99'] = /^(train|deploy)(?:\.stages\.(\d+).*)?$/.exec(key) ?? [];
+  return Number(stage) + (form === 'deploy' ? 100 : 0);
 }
 
 function tensorDifference(key: string, accepted: Tensor | undefined, pending: Tensor | undefined): TensorDifference {

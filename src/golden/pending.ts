@@ -2,7 +2,7 @@
  * New goldens wait for a review in the folder `pending`, beside the accepted ones, under the same paths and with a manifest
  * of their own. Nothing here needs Python.
  */
-import { access, copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { InputError } from '../network/errors.ts';
@@ -98,7 +98,7 @@ export async function addPending(
   const pending = join(folder, PENDING);
   for (const { file } of changed) {
     await mkdir(dirname(join(pending, file)), { recursive: true });
-    await copyFile(join(made, file), join(pending, file));
+    await writeFileAtomically(join(pending, file), await readFile(join(made, file)));
   }
   // What was pending and is made again as accepted needs no review any more.
   const kept = before.goldens.filter(({ name }) => !remade.has(name));

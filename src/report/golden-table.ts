@@ -62,7 +62,7 @@ export function folderLines({ verdict, files, problems, pending, goldens }: Fold
 }
 
 /** Tensors of a file in the table of its differences. */
-const TENSORS_SHOWN = 24;
+const TENSORS_SHOWN = 40;
 
 /** What a pending golden changes, as text for a terminal of 80 columns. */
 export function differenceText({ name, kind, file, facts, tensors, lines }: GoldenDifference): string {
@@ -80,8 +80,8 @@ export function differenceText({ name, kind, file, facts, tensors, lines }: Gold
   if (same > 0) out.push(`  ${same} ${same === 1 ? 'tensor is' : 'tensors are'} the same`);
   const first = different.find(isChanged);
   if (first !== undefined) out.push(...worstLines(first));
-  const pictured = largestPicture(different);
-  if (pictured !== undefined) out.push(...pictureLines(pictured.key, pictured.picture));
+  const pictured = different.filter(isChanged).find(({ picture }) => picture !== undefined);
+  if (pictured?.picture !== undefined) out.push(...pictureLines(pictured.key, pictured.picture));
   return out.join('\n');
 }
 
@@ -107,19 +107,6 @@ function worstLines({ key, worst: elements, shape }: ComparedTensor): string[] {
   ];
 }
 
-/** The picture with the largest relative difference. */
-function largestPicture(
-  tensors: readonly TensorDifference[],
-): { readonly key: string; readonly picture: Picture } | undefined {
-  let largest: { readonly key: string; readonly picture: Picture; readonly relative: number } | undefined;
-  for (const tensor of tensors) {
-    if (!isChanged(tensor) || tensor.picture === undefined) continue;
-    const { key, picture, relative } = tensor;
-    if (largest === undefined || relative > largest.relative) largest = { key, picture, relative };
-  }
-  return largest;
-}
-
 /** Shades of a cell, the darkest for the largest difference; each is a decade. */
 const SHADES = ['██', '▓▓', '▒▒', '░░'] as const;
 const LITTLE = '..';
@@ -143,6 +130,9 @@ export function pictureLines(key: string, { image, rows, columns, values }: Pict
     frame,
     ...lines,
     frame,
-    `    ${SHADES[0]} up to ${largest.toExponential(1)}, ${SHADES[1]} a tenth of it, ${SHADES[2]} a hundredth, ${SHADES[3]}, ${LITTLE} less; blank: equal`,
+    wrap(
+      `${SHADES[0]} up to ${largest.toExponential(1)}, ${SHADES[1]} a tenth of it, ${SHADES[2]} a hundredth, ${SHADES[3]} a thousandth, ${LITTLE} less; blank: equal`,
+      '    ',
+    ),
   ];
 }
