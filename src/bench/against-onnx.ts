@@ -7,6 +7,7 @@ import { InputError } from '../network/errors.ts';
 import { resolveModel } from '../reference/config.ts';
 import { counted, milliseconds } from '../report/text.ts';
 import { messageOfSystemError } from '../weights/system-error.ts';
+import { note, parseCount, parseSeed, runEntry } from './entry.ts';
 import { forkTask } from './parent.ts';
 import { type Arm, type ArmPair, prepareArms } from './prepare.ts';
 import { rowsOf } from './rows.ts';
@@ -36,10 +37,6 @@ interface Options {
   readonly threads: number;
   readonly seed: number;
   readonly seconds: number;
-}
-
-function note(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 /** The logits of both graphs, once they are seen to be of one network. */
@@ -119,20 +116,9 @@ const command = new Command('bench:onnx')
   .description("time the ONNX graph of the deploy form against another project's, interleaved, on ONNX Runtime")
   .requiredOption('--against <file>', "the other project's ONNX file, with the weights of --seed")
   .option('-m, --model <name>', 'a published name or a config file', 'repvit_m0_9')
-  .option('--threads <n>', 'threads', Number, 1)
-  .option('--seed <n>', 'seed of the weights', Number, 1)
-  .option('--seconds <n>', 'time for all sessions', Number, 60)
+  .option('--threads <n>', 'threads', parseCount, 1)
+  .option('--seed <n>', 'seed of the weights', parseSeed, 1)
+  .option('--seconds <n>', 'time for all sessions', parseCount, 60)
   .action(run);
 
-try {
-  await command.parseAsync();
-} catch (error) {
-  note(
-    error instanceof Error
-      ? error instanceof InputError
-        ? error.message
-        : (error.stack ?? error.message)
-      : String(error),
-  );
-  process.exitCode = error instanceof InputError ? 2 : 70;
-}
+await runEntry(command);

@@ -9,6 +9,7 @@ import { openEngine } from '../engines/index.ts';
 import { resolveModel } from '../reference/config.ts';
 import { writeFileAtomically } from '../weights/write-file.ts';
 import { type CoverageFigures, coverageMarkdown, coverageOf } from './coverage-figures.ts';
+import { note, parseCount, parseSeed, runEntry } from './entry.ts';
 import { watchMachine } from './environment.ts';
 import { runSession } from './parent.ts';
 import { prepareArms } from './prepare.ts';
@@ -26,10 +27,6 @@ interface Options {
   readonly sessions: number;
   readonly budget: number;
   readonly out: string;
-}
-
-function note(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 /** The request of one session: the null control and nothing else. */
@@ -106,17 +103,12 @@ const command = new Command('bench:coverage')
   )
   .option('-m, --model <name>', 'a published name or a config file', 'repvit_m0_9')
   .option('-e, --engine <name>', 'engine', 'onnxruntime')
-  .option('--threads <n>', 'threads', Number, 1)
-  .option('--seed <n>', 'seed of weights, input and orders', Number, 1)
-  .option('--runs <n>', 'runs of which each gives one ratio', Number, 10)
-  .option('--sessions <n>', 'sessions, fresh processes, of each run', Number, 5)
-  .option('--budget <ms>', 'time of one session', Number, 4000)
+  .option('--threads <n>', 'threads', parseCount, 1)
+  .option('--seed <n>', 'seed of weights, input and orders', parseSeed, 1)
+  .option('--runs <n>', 'runs of which each gives one ratio', parseCount, 10)
+  .option('--sessions <n>', 'sessions, fresh processes, of each run', parseCount, 5)
+  .option('--budget <ms>', 'time of one session', parseCount, 4000)
   .option('-o, --out <folder>', 'where coverage.json and coverage.md go', 'reports')
   .action(run);
 
-try {
-  await command.parseAsync();
-} catch (error) {
-  note(error instanceof Error ? (error.stack ?? error.message) : String(error));
-  process.exitCode = 70;
-}
+await runEntry(command);
