@@ -8,7 +8,7 @@ import type { Weights } from '../network/tensor.ts';
 import { readWholeFile } from '../weights/read-file.ts';
 import { encodeSafetensors } from '../weights/safetensors.ts';
 import { messageOfSystemError } from '../weights/system-error.ts';
-import { writeFileAtomically } from '../weights/write-file.ts';
+import { writeFileAtomically, writeFilesAtomically } from '../weights/write-file.ts';
 
 /** What a deploy form is written as: weights for PyTorch, or a graph with its weights. */
 export const FORMATS = ['safetensors', 'pth', 'onnx', 'tfjs'] as const;
@@ -151,9 +151,14 @@ const SHARD = /^weights-[0-9a-f]{16}-shard\d+of\d+\.bin$/;
 /**
  * Writes the files so that a reader finds the old ones or the new ones, whole. A folder's weights have names of their own
  * content: they stand beside the old ones until the last file, which names them, takes its place.
+ * @param beside files that belong to it, replaced together with the last one
  * @throws InputError where it cannot be written
  */
-export async function writeArtefact(path: string, files: Files): Promise<void> {
+export async function writeArtefact(
+  path: string,
+  files: Files,
+  beside: readonly (readonly [path: string, data: string])[] = [],
+): Promise<void> {
   if (!files.has('')) {
     try {
       if ((await kindAt(path)) === undefined) await mkdir(path);
@@ -164,7 +169,11 @@ export async function writeArtefact(path: string, files: Files): Promise<void> {
       );
     }
   }
-  for (const [name, bytes] of files) await writeFileAtomically(pathIn(path, name), bytes);
+  const all = [...files];
+  // Nobody reads these before the last file names them.
+  for (const [name, bytes] of all.slice(0, -1)) await writeFileAtomically(pathIn(path, name), bytes);
+  const last = all.slice(-1).map(([name, bytes]) => [pathIn(path, name), bytes] as const);
+  await writeFilesAtomically([...last, ...beside]);
   if (files.has('')) return;
   for (const name of await readdir(path)) {
     if (SHARD.test(name) && !files.has(name)) await rm(join(path, name), { force: true });

@@ -3,7 +3,6 @@ import type { Engine } from '../engines/engine.ts';
 import { type DeployForm, deployForms } from '../fused/forms.ts';
 import { buildNetwork } from '../reference/config.ts';
 import type { InputSize } from '../reference/size.ts';
-import { writeFileAtomically } from '../weights/write-file.ts';
 import {
   type ArtefactOptions,
   checkOutput,
@@ -66,8 +65,7 @@ export async function fuseFile(request: FuseFileRequest): Promise<FusedFile> {
   const checkpoint = await readTrainCheckpoint(input, hints);
   const made = await fuseAndProve(checkpoint, request);
   if (made.certificate === undefined) return { ...made, certificatePath };
-  await writeArtefact(output, made.files);
-  await writeFileAtomically(certificatePath, certificateText(made.certificate));
+  await writeArtefact(output, made.files, [[certificatePath, certificateText(made.certificate)]]);
   return { ...made, certificatePath };
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { InputError } from '../network/errors.ts';
-import { writeFileAtomically } from './write-file.ts';
+import { writeFileAtomically, writeFilesAtomically } from './write-file.ts';
 
 describe('writeFileAtomically', () => {
   let folder = '';
@@ -17,6 +17,19 @@ describe('writeFileAtomically', () => {
     await writeFile(path, 'a longer text that was there before');
     await writeFileAtomically(path, Uint8Array.of(1, 2, 3));
     expect([...(await readFile(path))]).toEqual([1, 2, 3]);
+    expect(await readdir(folder)).toEqual(['out.bin']);
+  });
+
+  test('files that belong together: none is replaced where one cannot be written', async () => {
+    const [path, other] = [join(folder, 'out.bin'), join(folder, 'none', 'other.bin')];
+    await writeFile(path, 'old');
+    await expect(
+      writeFilesAtomically([
+        [path, 'new'],
+        [other, 'new'],
+      ]),
+    ).rejects.toThrow(`${other}: cannot write it: no such file or folder`);
+    expect(await readFile(path, 'utf8')).toBe('old');
     expect(await readdir(folder)).toEqual(['out.bin']);
   });
 
