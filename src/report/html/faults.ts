@@ -1,4 +1,5 @@
 /** The kill matrix: which tier sees which planted mistake. */
+import { counted } from '../text.ts';
 import type { FaultReportRow, KillCell, KillMatrixReport } from '../types.ts';
 import { escapeHtml, paragraph, type Section } from './elements.ts';
 import { distinct, type Machine } from './machines.ts';
@@ -30,7 +31,7 @@ function matrixHtml({ tiers, faults, killed, seed, draws }: KillMatrixReport): s
   const titles = ['fault', ...tiers, 'fresh weights', 'verdict'].map(
     (title) => `<th scope="col">${escapeHtml(title)}</th>`,
   );
-  return `${paragraph(`${killed} of ${faults.length} planted faults are killed by every tier that their nature calls for; ${draws} draws of each place and network from seed ${seed}.`)}
+  return `${paragraph(`${killed} of ${faults.length} planted faults are killed by every tier that their nature calls for; ${counted(draws, 'draw')} of each place and network from seed ${seed}.`)}
 <div class="scroll" role="region" tabindex="0" aria-label="Kill matrix"><table class="matrix"><caption>Decades from the bound to the fault; seen: there is no distance to a bound; *: called for; -: not seen; in parentheses: not on every draw; blank: not asked. Fresh weights: whether a check of the logits on freshly initialised weights sees it.</caption><thead><tr>${titles.join('')}</tr></thead><tbody>
 ${body.join('\n')}
 </tbody></table></div>`;

@@ -51,7 +51,7 @@ tbody th { font-weight: 500; }
 td.good, td.bad, td.unclear { padding-left: 6px; padding-right: 6px; }
 .matrix td { text-align: center; padding: 3px 6px; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .matrix th { padding-right: 8px; }
-.matrix .title { display: block; min-width: 22em; }
+.matrix .title { display: block; min-width: 17em; }
 .matrix .group th { padding-top: 14px; color: var(--soft); }
 details { margin: 8px 0; }
 summary { cursor: pointer; color: var(--link); }
