@@ -50,7 +50,12 @@ async function logitsOf(
   const file = await readFile(against).catch((error: unknown) => {
     throw new InputError(`${against}: ${messageOfSystemError(error, 'read')}; give --against an ONNX file`);
   });
-  const theirs = await (await openOnnxruntime({ threads, model: file })).load(network, weights);
+  const theirs = await (await openOnnxruntime({ threads, model: file }))
+    .load(network, weights)
+    .catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message.split('\n')[0] : String(error);
+      throw new InputError(`${against}: ONNX Runtime does not load it (${reason}); give --against an ONNX file`);
+    });
   const inputs = new Map([[INPUT, input]]);
   const [a, b] = [(await theirs.run(inputs)).data, (await ours.run(inputs)).data];
   if (a.length !== b.length) {

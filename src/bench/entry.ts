@@ -1,5 +1,5 @@
 /** What the entries of the benchmarking scripts share. */
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, CommanderError, InvalidArgumentError } from 'commander';
 import { InputError } from '../network/errors.ts';
 
 /** Progress and diagnostics, on stderr. */
@@ -28,8 +28,13 @@ export function parseSeed(text: string): number {
 /** Runs the script's command: bad input ends it with code 2 and one line, a fault of its own with 70 and the stack. */
 export async function runEntry(command: Command): Promise<void> {
   try {
-    await command.parseAsync();
+    await command.exitOverride().parseAsync();
   } catch (error) {
+    if (error instanceof CommanderError) {
+      // It has said what is wrong; --help is no error.
+      process.exitCode = error.exitCode === 0 ? 0 : 2;
+      return;
+    }
     const isInput = error instanceof InputError;
     note(error instanceof Error ? (isInput ? error.message : (error.stack ?? error.message)) : String(error));
     process.exitCode = isInput ? 2 : 70;
