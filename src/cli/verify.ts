@@ -85,7 +85,9 @@ async function chosenModels({ model: names, weights, deploy, stateDict }: Option
     );
   }
   if (stateDict !== undefined && weights === undefined) {
-    throw new InputError(`--state-dict ${stateDict}: it says what of --weights is read; give that file, too`);
+    throw new InputError(
+      `--state-dict ${stateDict}: it says what of --weights or --reference is read; give that file, too`,
+    );
   }
   const { resolveModels } = await import('../reference/config.ts');
   return resolveModels(names ?? ['repvit_m0_9']);
@@ -267,7 +269,7 @@ export function verifyCommand(): Command {
       `the trained network: ${CHECKPOINT}, or ONNX; held against --deploy, whoever fused that`,
     )
     .option('--weights <file>', `trained ${CHECKPOINT}; default: generated from the seed`)
-    .option('--state-dict <name>', 'which one of --weights, where it holds several: model_ema, say')
+    .option('--state-dict <name>', 'which one of --weights or --reference, where it holds several: model_ema, say')
     .option('--deploy <file>', 'fused checkpoint, of any of these formats: are its weights what the fuser makes?')
     .option('--input <file>', 'tensor input [N, C, H, W] (.safetensors), instead of a generated one')
     .option('--form <form>', 'only this deploy form (default: every one that the network has)')
