@@ -1,9 +1,10 @@
 /** Entry of `npm run bench:harness`: how fast the harness itself is. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { openEngine } from '../engines/index.ts';
 import { openMatMul } from '../interpreters/product.ts';
 import { InputError } from '../network/errors.ts';
 import { resolveModel, resolveModels } from '../reference/config.ts';
+import { note, parseCount, runEntry } from './entry.ts';
 import { commandsFor, expectScript, timeAgainst } from './harness-against.ts';
 import { measureDraws, measureNetwork } from './harness-measure.ts';
 import { type HarnessFigures, harnessTable } from './harness-table.ts';
@@ -33,16 +34,6 @@ interface Options {
   readonly quads: number;
   readonly tiers: boolean;
   readonly json?: boolean;
-}
-
-function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('It must be a whole number of at least 1.');
-  return value;
-}
-
-function note(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 async function measure(options: Options): Promise<Pick<HarnessFigures, 'networks' | 'draws'>> {
@@ -92,23 +83,12 @@ const command = new Command('bench:harness')
   .description('time the harness itself: oracle, tiers, draws; and against what a PyTorch user does')
   .option('-m, --model <names...>', "published names (default: timm's eight RepViT and repmlpnet_t224)")
   .option('-e, --engine <name>', 'time the tiers on this engine, too')
-  .option('--repeats <n>', 'runs of each, of which the median counts', count, 3)
+  .option('--repeats <n>', 'runs of each, of which the median counts', parseCount, 3)
   .option('--against <python>', 'a Python with torch and timm: time golden/oracle/time_pytorch.py alternately')
   .option('--repmlpnet <file>', "the original's repmlpnet.py: compare RepMLPNet T224, too")
-  .option('--quads <n>', 'quads ABBA of the comparison', count, 3)
+  .option('--quads <n>', 'quads ABBA of the comparison', parseCount, 3)
   .option('--no-tiers', 'only the comparison')
   .option('--json', 'print JSON')
   .action(run);
 
-try {
-  await command.parseAsync();
-} catch (error) {
-  note(
-    error instanceof Error
-      ? error instanceof InputError
-        ? error.message
-        : (error.stack ?? error.message)
-      : String(error),
-  );
-  process.exitCode = error instanceof InputError ? 2 : 70;
-}
+await runEntry(command);
