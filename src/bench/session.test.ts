@@ -30,6 +30,8 @@ class FakeEngine implements Engine {
   /** Arms in the order of their inferences; the copy that was loaded second has a plus. */
   readonly order: Run[] = [];
   readonly loads: Arm[] = [];
+  /** Of each network; as long as this, and the arms are loaded only once. */
+  loadingMs = 1e6;
   tensors = 3;
   leak = 0;
   output: (arm: Arm, inference: number) => Float32Array = (arm) => LOGITS[arm as keyof typeof LOGITS];
@@ -40,9 +42,9 @@ class FakeEngine implements Engine {
     threads: 1,
     precision: { ...FLOAT32, underflow: 2 ** -149, erf: 0 },
   };
-  readonly #milliseconds: (arm: Arm, inference: number) => number;
+  readonly #milliseconds: (arm: Arm, inference: number, sinceLoading: number) => number;
 
-  constructor(milliseconds: (arm: Arm, inference: number) => number) {
+  constructor(milliseconds: (arm: Arm, inference: number, sinceLoading: number) => number) {
     this.#milliseconds = milliseconds;
   }
 
@@ -53,11 +55,13 @@ class FakeEngine implements Engine {
   loadAs(arm: Arm): LoadedNetwork {
     const run: Run = this.loads.includes(arm) ? `${arm}+` : arm;
     this.loads.push(arm);
+    this.time += this.loadingMs;
     this.tensors += 10;
+    let sinceLoading = 0;
     return {
       run: async () => {
         this.order.push(run);
-        this.time += this.#milliseconds(arm, this.order.length);
+        this.time += this.#milliseconds(arm, this.order.length, ++sinceLoading);
         return { shape: [1, 4], data: this.output(arm, this.order.length) };
       },
       dispose: async () => {
@@ -138,6 +142,25 @@ describe('timeArms', () => {
     expect(orders).toEqual(new Set(['reference,deploy', 'deploy,reference']));
   });
 
+  test('loads anew in between, in another order, where loading is quick: another place in memory', async () => {
+    const times = (loadingMs: number) => {
+      const engine = new FakeEngine((_arm, _inference, sinceLoading) => (sinceLoading === 1 ? 200 : 20));
+      engine.loadingMs = loadingMs;
+      return engine;
+    };
+    const quick = times(100);
+    const { arms, pairs } = await session(quick, { pairs: WITH_NULL, budgetMs: 20_000 });
+    expect(quick.loads.length).toBe(4 * 3);
+    expect(new Set([0, 3, 6, 9].map((first) => quick.loads.slice(first, first + 3).join())).size).toBeGreaterThan(1);
+    expect(quick.tensors).toBe(3);
+    // Neither a loading nor what is first run after it is timed.
+    expect(pairs.map(({ logRatios }) => logRatios.length)).toEqual([24, 24]);
+    expect(new Set(arms.deploy!.samples)).toEqual(new Set([20]));
+    const slow = times(1600);
+    await session(slow, { pairs: WITH_NULL, budgetMs: 20_000 });
+    expect(slow.loads.length).toBe(3);
+  });
+
   test('fills 20 ms with inferences and reports the time of one', async () => {
     const engine = new FakeEngine((arm) => (arm === 'reference' ? 8 : 4));
     const { arms } = await session(engine, { quads: 3 });
@@ -170,7 +193,9 @@ describe('timeArms', () => {
 
   test('a drift that grows with every inference does not reach the ratios', async () => {
     const engine = new FakeEngine((arm, inference) => (arm === 'reference' ? 40 : 20) * 2 ** (inference / 64));
-    const { pairs } = await session(engine, { quads: 8 });
+    engine.loadingMs = 2500;
+    const { pairs } = await session(engine, { quads: 8, budgetMs: 8000 });
+    expect(pairs[0]!.logRatios.length).toBe(8);
     expect(engine.time).toBeLessThan(2 ** 14);
     // So a reading of the clock is within 2^-40, a time of at least 20 ms within 2^-43 of itself; logs add less than 2^-46.
     for (const d of pairs[0]!.logRatios) expect(Math.abs(d - Math.LN2)).toBeLessThan(2 ** -41);
