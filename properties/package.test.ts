@@ -1,6 +1,6 @@
 /** The package as its users get it: what `npm pack` puts in, and the library from a project outside of this one. */
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -65,6 +65,21 @@ describe('npm pack', () => {
   test('and nothing else', () => {
     expect(packed.filter((path) => !ALLOWED.some((pattern) => pattern.test(path)))).toEqual([]);
     expect(packed.filter((path) => /\.test\.|^golden|fixtures/.test(path))).toEqual([]);
+  });
+});
+
+describe('package-lock.json', () => {
+  const lock = () => readFile(join(PROJECT, 'package-lock.json'), 'utf8');
+
+  test('names no registry', async () => expect(await lock()).not.toMatch(/"resolved": "https?:/));
+
+  // It downloads CUDA parts, and `npm ci` fails where it cannot. npm 11 asks allowScripts in package.json; older ones run what
+  // the lock file says has a script. `npm install` writes it back: take the line out again.
+  test('tells no npm to run the install script of onnxruntime-node', async () => {
+    const { packages } = JSON.parse(await lock()) as { packages: Record<string, { hasInstallScript?: true }> };
+    expect(packages['node_modules/onnxruntime-node']).toBeDefined();
+    expect(packages['node_modules/onnxruntime-node']?.hasInstallScript).toBeUndefined();
+    expect(manifest.allowScripts['onnxruntime-node']).toBe(false);
   });
 });
 
