@@ -31,12 +31,18 @@ function blocksOf(page: string): readonly Block[] {
 }
 
 let place = '';
+/** With a shell's `npx` that starts what npm's finds here, but three times as fast; that npm's does is tried once. */
+let env: NodeJS.ProcessEnv = {};
 beforeAll(async () => {
   place = await mkdtemp(join(tmpdir(), 'fuseproof docs '));
   await mkdir(join(place, 'node_modules', '.bin'), { recursive: true });
   await symlink(PROJECT, join(place, 'node_modules', 'fuseproof'));
   await symlink(join(PROJECT, 'bin', 'fuseproof.js'), join(place, 'node_modules', '.bin', 'fuseproof'));
   await writeFile(join(place, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
+  await mkdir(join(place, 'shell'));
+  const program = join(place, 'node_modules', '.bin', 'fuseproof');
+  await writeFile(join(place, 'shell', 'npx'), `#!/bin/sh\nshift\nexec '${program}' "$@"\n`, { mode: 0o755 });
+  env = { ...process.env, PATH: `${join(place, 'shell')}:${process.env.PATH}` };
 });
 afterAll(() => rm(place, { recursive: true }));
 
@@ -56,11 +62,16 @@ async function workplace(page: string, blocks: readonly Block[]): Promise<string
     await writeFile(join(folder, 'own.pth'), encodePth(randomWeights(own, 2)));
   }
   if (page === 'ci') {
-    await run('npx', ['fuseproof', 'fuse', 'trained.pth', '-o', 'fused.onnx'], { cwd: folder });
+    await run('npx', ['fuseproof', 'fuse', 'trained.pth', '-o', 'fused.onnx'], { cwd: folder, env });
     await cp(join(folder, 'fused.onnx'), join(folder, 'exported.onnx'));
   }
   return folder;
 }
+
+test("npm's npx finds the program", async () => {
+  const { stdout } = await run('npx', ['fuseproof', '--version'], { cwd: place });
+  expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
 
 describe.each(PAGES)('docs/%s.md', (page) => {
   test('its commands and programs run', async () => {
@@ -78,7 +89,7 @@ describe.each(PAGES)('docs/%s.md', (page) => {
       for (const line of text.split('\n')) {
         if (line.trim() === '' || ELSEWHERE.test(line)) continue;
         expect(line).toMatch(/^npx fuseproof /);
-        await run('bash', ['-c', line], { cwd: folder }).catch(
+        await run('bash', ['-c', line], { cwd: folder, env }).catch(
           (error: { code: number; stdout: string; stderr: string }) => {
             throw new Error(`${line}\nended with ${error.code}\n${error.stdout}${error.stderr}`);
           },

@@ -7,7 +7,7 @@ import { benchMarkdown } from '../report/markdown.ts';
 import type { Report } from '../report/types.ts';
 import { validateReport } from '../report/validate.ts';
 import { messageOfSystemError } from '../weights/system-error.ts';
-import { writeFileAtomically } from '../weights/write-file.ts';
+import { writeFilesAtomically } from '../weights/write-file.ts';
 
 /**
  * Makes the folder of the reports where it is missing. Called before a run, so that minutes of timing are not lost.
@@ -62,12 +62,12 @@ export async function writeReport(report: Report, folder: string, gate?: GateRes
 }
 
 /**
- * Writes files into a folder that is there; returns their paths.
+ * Writes files that belong together into a folder that is there; returns their paths.
  * @throws InputError where they cannot be written
  */
 export async function writeAll(folder: string, files: Readonly<Record<string, string>>): Promise<readonly string[]> {
   const named = Object.entries(files).map(([name, text]) => [join(folder, name), text] as const);
-  for (const [path, text] of named) await writeFileAtomically(path, text);
+  await writeFilesAtomically(named);
   return named.map(([path]) => path);
 }
 

@@ -8,7 +8,7 @@ import type { Weights } from '../network/tensor.ts';
 import { readWholeFile } from '../weights/read-file.ts';
 import { encodeSafetensors } from '../weights/safetensors.ts';
 import { messageOfSystemError } from '../weights/system-error.ts';
-import { writeFileAtomically, writeFilesAtomically } from '../weights/write-file.ts';
+import { fileOfTemporary, removeLeft, writeFileAtomically, writeFilesAtomically } from '../weights/write-file.ts';
 
 /** What a deploy form is written as: weights for PyTorch, or a graph with its weights. */
 export const FORMATS = ['safetensors', 'pth', 'onnx', 'tfjs'] as const;
@@ -139,14 +139,21 @@ export async function checkOutput(
     }
   }
   if (!force) throw new InputError(`${path}: it is there already; give another output, or --force to replace it`);
-  const isForeign = format === 'tfjs' && (await kindAt(join(path, 'model.json'))) === undefined;
-  if (isForeign && (await readdir(path)).length > 0) {
+  if (format !== 'tfjs') return;
+  // A run that was killed may have left weights alone.
+  const names = await readdir(path);
+  const isForeign = !names.includes('model.json') && !names.every((name) => isOfGraph(fileOfTemporary(name) ?? name));
+  if (isForeign) {
     throw new InputError(`${path}: this folder holds no model.json, so it is not replaced; give another output`);
   }
 }
 
 /** Weights of a graph model that fuseproof wrote. */
 const SHARD = /^weights-[0-9a-f]{16}-shard\d+of\d+\.bin$/;
+
+function isOfGraph(name: string): boolean {
+  return name === 'model.json' || SHARD.test(name);
+}
 
 /**
  * Writes the files so that a reader finds the old ones or the new ones, whole. A folder's weights have names of their own
@@ -175,6 +182,7 @@ export async function writeArtefact(
   const last = all.slice(-1).map(([name, bytes]) => [pathIn(path, name), bytes] as const);
   await writeFilesAtomically([...last, ...beside]);
   if (files.has('')) return;
+  await removeLeft(path, isOfGraph);
   for (const name of await readdir(path)) {
     if (SHARD.test(name) && !files.has(name)) await rm(join(path, name), { force: true });
   }

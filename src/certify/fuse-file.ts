@@ -16,6 +16,8 @@ import {
 import { type Certificate, certificateText, claimOf, ownVersion, sealed, tierRow } from './certificate.ts';
 import { readTrainCheckpoint, type TrainCheckpoint } from './checkpoint.ts';
 import { fuseModel, type Proof, prove } from './proof.ts';
+import { readBack } from './read-back.ts';
+import { quoted } from './shell.ts';
 
 export interface FuseFileRequest {
   /** The train-form checkpoint. */
@@ -52,7 +54,7 @@ export function certificatePathOf(output: string): string {
 }
 
 /**
- * Fuses a checkpoint, proves the result, and writes both: the output and its certificate, or nothing.
+ * Fuses a checkpoint, proves the result as it is read back, and writes both: the output and its certificate, or nothing.
  * @throws InputError where an input is bad, or an output cannot be written
  */
 export async function fuseFile(request: FuseFileRequest): Promise<FusedFile> {
@@ -82,9 +84,11 @@ export async function fuseAndProve(
   const forms = deployForms(buildNetwork(model.config, size, model.name));
   const form = request.form ?? (holdsGraph(format) ? forms.at(-1)! : forms[0]!).name;
   const fused = fuseModel(model, weights, form, size);
-  const files = await encodeArtefact(format, fused.fusion.network, fused.deployWeights, options, keyOf);
+  const { network } = fused.fusion;
+  const files = await encodeArtefact(format, network, fused.deployWeights, options, keyOf);
   const proof = await prove(fused, {
     engines,
+    stored: await readBack(format, files, network, fused.deployWeights, keyOf),
     ...(request.seed !== undefined && { seed: request.seed }),
     ...(request.onProgress && { onProgress: request.onProgress }),
   });
@@ -136,9 +140,4 @@ function fuseCommand(
     ...(outputName === undefined ? [] : [`--output-name ${quoted(outputName)}`]),
     ...(engines.length === 0 ? [] : [`--engine ${engines.map(({ info }) => info.name).join(',')}`]),
   ].join(' ');
-}
-
-/** As a shell takes it. */
-export function quoted(text: string): string {
-  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

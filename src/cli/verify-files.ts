@@ -1,4 +1,5 @@
 /** `fuseproof verify --reference TRAIN --deploy DEPLOY`: two files, whoever fused. */
+import { quoted } from '../certify/shell.ts';
 import type { FilesVerification } from '../certify/verify-files.ts';
 import type { Finding, Tier } from '../verify/verify.ts';
 import type { Size } from './options.ts';
@@ -83,9 +84,4 @@ function replay({ input, seed }: FilesVerification, finding: Finding, options: V
   parts.push(`--seed ${seed}`);
   if (engine !== undefined) parts.push(`--engine ${engine}`);
   return [...parts, `--tier ${tier}`, ...(tier === 'exact' ? [] : [`--region ${quoted(piece)}`])].join(' ');
-}
-
-/** As a shell takes it. */
-function quoted(text: string): string {
-  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

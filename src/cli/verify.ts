@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { Command } from 'commander';
+import { quoted } from '../certify/shell.ts';
 import { InputError } from '../network/errors.ts';
 import type { Model } from '../reference/config.ts';
 import type { Finding, Tier } from '../verify/verify.ts';
@@ -239,11 +240,6 @@ function replay({ model, form, seed, input }: ModelReport, finding: Finding, opt
   if (engine !== undefined && options.threads !== undefined) parts.push(`--threads ${options.threads}`);
   // The exact tier's regions are those of a small network of the same make.
   return [...parts, `--tier ${tier}`, ...(tier === 'exact' ? [] : [`--region ${piece}`])].join(' ');
-}
-
-/** As a shell takes it. */
-function quoted(path: string): string {
-  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }
 
 /** `fuseproof verify` */

@@ -7,7 +7,7 @@ const of = (...keys: string[]): Weights =>
 
 test.each([
   ['one wrapper', ['module.a', 'module.b.c'], ['a', 'b.c']],
-  ['several', ['state_dict.module.a', 'state_dict.module.b'], ['a', 'b']],
+  ['several', ['state_dict.module._orig_mod.a', 'state_dict.module._orig_mod.b'], ['a', 'b']],
   ['none', ['a', 'b'], ['a', 'b']],
   ['one that not all keys have', ['module.a', 'b'], ['module.a', 'b']],
   ['no keys', [], []],

@@ -1,7 +1,7 @@
 import type { Weights } from '../network/tensor.ts';
 
-/** What training scripts put before every key: DataParallel, and dictionaries around the state dict. */
-const WRAPPERS = ['module.', 'model.', 'state_dict.'];
+/** What training scripts put before every key: DataParallel, torch.compile, and dictionaries around the state dict. */
+const WRAPPERS = ['module.', '_orig_mod.', 'model.', 'state_dict.'];
 
 /** The weights without a prefix that all keys have in common, as checkpoints of wrapped models carry it. */
 export function withoutWrapper(weights: Weights): Weights {

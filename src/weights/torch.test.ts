@@ -57,6 +57,41 @@ function zip(value: Buffer, files: Zippable = { 'a/data/0': floats(1, 2) }): Buf
   return Buffer.from(zipSync({ 'a/data.pkl': pickle(value), ...files }, { level: 0 }));
 }
 
+const u64 = (value: bigint) => {
+  const buffer = Buffer.alloc(8);
+  buffer.writeBigUInt64LE(value);
+  return [...buffer];
+};
+
+/**
+ * The archive with the directory of ZIP64, which PyTorch writes from 4 GiB on (APPNOTE.TXT, 4.3.9 and 4.5.3).
+ * @param change of the last file's two sizes and offset
+ */
+function zip64(archive: Buffer, change: (sizesAndOffset: readonly bigint[]) => readonly bigint[]): Buffer {
+  const end = archive.lastIndexOf('PK\x05\x06', undefined, 'latin1');
+  const [count, start] = [archive.readUInt16LE(end + 10), archive.readUInt32LE(end + 16)];
+  const entries: Buffer[] = [];
+  for (let at = start, i = 0; i < count; i++) {
+    const header = Buffer.from(archive.subarray(at, at + 46));
+    const [compressed, size, offset] = [20, 24, 42].map((field) => BigInt(header.readUInt32LE(field)));
+    const [name, extra, comment] = [28, 30, 32].map((field) => header.readUInt16LE(field)) as [number, number, number];
+    const own = [size!, compressed!, offset!];
+    header.fill(0xff, 20, 28).fill(0xff, 42, 46).writeUInt16LE(28, 30);
+    const values = (i === count - 1 ? change(own) : own).flatMap(u64);
+    entries.push(header, archive.subarray(at + 46, at + 46 + name), bytes([1, 0, 24, 0], values));
+    at += 46 + name + extra + comment;
+  }
+  const directory = Buffer.concat(entries);
+  const counts = [count, count, directory.length, start].flatMap((value) => u64(BigInt(value)));
+  const [none, at] = [[0, 0, 0, 0], u64(BigInt(start + directory.length))];
+  return bytes(
+    ...[[...archive.subarray(0, start)], [...directory]],
+    ...['PK\x06\x06', u64(44n), [45, 0, 45, 0], none, none, counts],
+    ...['PK\x06\x07', none, at, [1, 0, 0, 0]],
+    ...['PK\x05\x06', none, Array(12).fill(0xff), [0, 0]],
+  );
+}
+
 function legacy(value: Buffer, keys: readonly string[], ...storages: readonly Buffer[]): Buffer {
   const magic = bytes([0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19], '.');
   const machine = dict(['little_endian', bytes([0x88])]);
@@ -299,6 +334,22 @@ describe('PyTorch, zip', () => {
     ['a path out of the archive', zip(sole, { '../data/0': floats(1, 2) }), 'invalid relative path'],
   ])('refuses %s', async (_what, file, message) => {
     expect(await messageOf(file)).toMatch(message);
+  });
+
+  test('a ZIP64 archive, as of more than 4 GiB; its numbers are looked at, too', async () => {
+    const archive = zip(dict(['a', tensor()]));
+    const { weights } = await parseCheckpoint(
+      zip64(archive, (own) => own),
+      'x',
+    );
+    expect([...weights.get('a')!.data]).toEqual([1, 2]);
+    const numbers = [2n ** 32n, 2n ** 53n, 2n ** 53n + 1n, 2n ** 63n, 2n ** 64n - 1n];
+    for (const [field, number] of [0, 1, 2].flatMap((each) => numbers.map((value) => [each, value] as const))) {
+      const damaged = zip64(archive, (own) => own.map((value, i) => (i === field ? number : value)));
+      const refused = expect(parseCheckpoint(damaged, 'x'), `field ${field}: ${number}`).rejects;
+      await refused.toThrow(InputError);
+      await refused.toThrow(/^x: .*(damaged zip archive|bytes, but)/);
+    }
   });
 
   test('a name twice in the archive', async () => {
