@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type * as RepVggDw from '../src/fused/rules/repvggdw.ts';
 import type * as Gelu from '../src/interpreters/kernels/gelu.ts';
 import type { Network, Node } from '../src/network/ops.ts';
+import type { Tensor } from '../src/network/tensor.ts';
 import type * as RepMlpNet from '../src/reference/repmlpnet.ts';
 import type * as RepVit from '../src/reference/repvit.ts';
 import type * as Random from '../src/weights/random.ts';
@@ -18,7 +19,9 @@ afterEach(() => {
   vi.doUnmock('../src/weights/random.ts');
   vi.doUnmock('../src/reference/repvit.ts');
   vi.doUnmock('../src/reference/repmlpnet.ts');
-  vi.doUnmock('../src/interpreters/kernels/gelu.ts');
+  for (const kernels of ['gelu', 'elementwise', 'conv2d', 'windows']) {
+    vi.doUnmock(`../src/interpreters/kernels/${kernels}.ts`);
+  }
   vi.doUnmock('../src/fused/rules/repvggdw.ts');
 });
 
@@ -55,14 +58,39 @@ describe('the generator', () => {
     expect(deploy).toMatch(`${NETWORK}, deploy form, stages.2 (sample): relative error `);
   });
 
-  it('another version', async () => {
-    vi.doMock('../src/weights/random.ts', async (original) => ({
-      ...(await original<typeof Random>()),
-      GENERATOR_VERSION: 2,
-    }));
-    const { verdict, problems } = await check(NAME);
+  it('another version, with another gain: the version, and the first stage that its weights move', async () => {
+    vi.doMock('../src/weights/random.ts', async (original) => {
+      const actual = await original<typeof Random>();
+      const randomWeights: typeof Random.randomWeights = (network, seed) => {
+        const weights = actual.randomWeights(network, seed);
+        for (const [key, { data }] of weights) {
+          if (!key.endsWith('.c.weight')) continue;
+          data.forEach((value, i) => {
+            data[i] = 0.96 * (value / 0.95);
+          });
+        }
+        return weights;
+      };
+      return { ...actual, GENERATOR_VERSION: 2, randomWeights };
+    });
+    const { verdict, problems, train, deploy } = await check(NAME);
     expect(verdict).toBe('fail');
     expect(problems[0]).toMatch(`${NETWORK}: made with version 1 of the weights generator, this is version 2`);
+    expect(train).toMatch(`${NETWORK}, train form, stages.0: relative error `);
+    expect(deploy).toMatch(`${NETWORK}, deploy form, stages.0 (sample): relative error `);
+  });
+
+  it('another input: every stage from the first on', async () => {
+    vi.doMock('../src/weights/random.ts', async (original) => {
+      const actual = await original<typeof Random>();
+      const randomInput: typeof Random.randomInput = (shape, seed, name) =>
+        actual.randomInput(shape, seed, name ?? 'image');
+      return { ...actual, randomInput };
+    });
+    const { verdict, train, deploy } = await check(NAME);
+    expect(verdict).toBe('fail');
+    expect(train).toMatch(`${NETWORK}, train form, stages.0: relative error `);
+    expect(deploy).toMatch(`${NETWORK}, deploy form, stages.0 (sample): relative error `);
   });
 });
 
@@ -115,10 +143,10 @@ describe("a network's definition", () => {
     });
     const { verdict, train, deploy, problems } = await check('repmlpnet_tiny_rectangles');
     expect(verdict).toBe('fail');
-    // Of networks that are not published only logits are kept.
-    expect(train).toMatch('repmlpnet_tiny_rectangles, train form, logits: relative error ');
-    expect(deploy).toMatch('repmlpnet_tiny_rectangles, deploy form, logits: relative error ');
-    expect(problems.some((problem) => problem.includes(', deploy-official form, logits: '))).toBe(true);
+    expect(train).toMatch('repmlpnet_tiny_rectangles, train form, stages.1: relative error ');
+    expect(deploy).toMatch('repmlpnet_tiny_rectangles, deploy form, stages.1 (sample): relative error ');
+    const official = problems.find((problem) => problem.includes(', deploy-official form, '));
+    expect(official).toMatch('repmlpnet_tiny_rectangles, deploy-official form, stages.1 (sample): relative error ');
   });
 });
 
@@ -133,6 +161,56 @@ describe('an op', () => {
     expect(verdict).toBe('fail');
     expect(train).toMatch(`${NETWORK}, train form, stages.0: relative error `);
     expect(deploy).toMatch(`${NETWORK}, deploy form, stages.0 (sample): relative error `);
+  });
+
+  const RECTANGLES = 'repmlpnet_tiny_rectangles';
+  const inFirst = ['stages.0', 'stages.0 (sample)'];
+  it.each([
+    { op: 'conv2d', kernels: 'conv2d', kernel: 'conv2dFast', name: NAME, stages: inFirst },
+    // None is left in the deploy form.
+    { op: 'batchNorm', kernels: 'elementwise', kernel: 'affinePerChannel', name: NAME, stages: ['stages.0'] },
+    { op: 'add', kernels: 'elementwise', kernel: 'sum', name: NAME, stages: inFirst },
+    { op: 'mul', kernels: 'elementwise', kernel: 'gateProduct', name: NAME, stages: inFirst },
+    { op: 'relu', kernels: 'elementwise', kernel: 'relu', name: NAME, stages: inFirst },
+    { op: 'sigmoid', kernels: 'elementwise', kernel: 'map', name: NAME, stages: inFirst },
+    { op: 'globalAvgPool', kernels: 'elementwise', kernel: 'spatialMean', name: NAME, stages: inFirst },
+    { op: 'linear', kernels: 'elementwise', kernel: 'linear', name: NAME, stages: ['logits', 'logits'] },
+    // Nor of these.
+    { op: 'partition', kernels: 'windows', kernel: 'partition', name: RECTANGLES, stages: ['stages.0'] },
+    { op: 'departition', kernels: 'windows', kernel: 'departition', name: RECTANGLES, stages: ['stages.0'] },
+    { op: 'setLinear', kernels: 'windows', kernel: 'setLinearFast', name: RECTANGLES, stages: inFirst },
+    // Of the deploy form alone.
+    {
+      op: 'windowLinear',
+      kernels: 'windows',
+      kernel: 'windowLinear',
+      name: RECTANGLES,
+      stages: [undefined, inFirst[1]],
+    },
+  ])('$op, a millionth larger', async ({ kernels, kernel, name, stages }) => {
+    let calls = 0;
+    type Value = Tensor<Float64Array>;
+    const enlarged = (value: Value) => {
+      calls++;
+      // In place: the array is the evaluation's own.
+      for (let i = 0; i < value.data.length; i++) value.data[i]! *= 1 + 1e-6;
+      return value;
+    };
+    vi.doMock(`../src/interpreters/kernels/${kernels}.ts`, async (original) => {
+      const actual = await original<Record<string, (...given: unknown[]) => Value | Promise<Value>>>();
+      const larger = (...given: unknown[]) => {
+        const value = actual[kernel]!(...given);
+        return value instanceof Promise ? value.then(enlarged) : enlarged(value);
+      };
+      return { ...actual, [kernel]: larger };
+    });
+    const { verdict, train, deploy } = await check(name);
+    expect(calls).toBeGreaterThan(0);
+    expect(verdict).toBe('fail');
+    const network = name === NAME ? NETWORK : name;
+    expect([train, deploy].map((problem) => problem?.split(': relative error ')[0])).toEqual(
+      ['train', 'deploy'].map((form, i) => stages[i] && `${network}, ${form} form, ${stages[i]}`),
+    );
   });
 });
 

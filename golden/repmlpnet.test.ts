@@ -1,6 +1,6 @@
 /**
  * Our RepMLPNet against the original in PyTorch float64, layer by layer, its injected weights and keys (see
- * oracle/README.md). Logits and stages are in check.test.ts.
+ * docs/goldens.md). Logits and stages are in check.test.ts.
  */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';

@@ -1,5 +1,5 @@
 /**
- * Our RepViT against timm's in PyTorch float64, layer by layer, and its fused keys (see oracle/README.md). Logits and stages
+ * Our RepViT against timm's in PyTorch float64, layer by layer, and its fused keys (see docs/goldens.md). Logits and stages
  * are in check.test.ts.
  */
 import { readFile } from 'node:fs/promises';

@@ -16,7 +16,7 @@ const PROJECT = resolve(import.meta.dirname, '..');
 const EXAMPLES = join(PROJECT, 'golden', 'examples');
 const example = (name: string, part: string) => join(EXAMPLES, `${name}.${part}`);
 
-const checkpoint = (name: string) => join(PROJECT, 'golden', 'checkpoints', name);
+const checkpoint = (name: string) => join(PROJECT, 'properties', 'checkpoints', name);
 
 let folder = '';
 beforeAll(() => {

@@ -39,7 +39,10 @@ const EXIT = { pass: 0, failure: 1, usage: 2 };
 const DIST = new URL('../dist/', import.meta.url).href;
 const GOLDEN = new URL('../golden/', import.meta.url);
 const golden = (name) => readFileSync(new URL(name, GOLDEN));
-const checkpoint = (name) => golden(`checkpoints/${name}`);
+/** As PyTorch writes checkpoints and exports. */
+const WRITTEN = new URL('../properties/', import.meta.url);
+const written = (name) => readFileSync(new URL(name, WRITTEN));
+const checkpoint = (name) => written(`checkpoints/${name}`);
 
 /** Uniform numbers of 32 bits from a seed: mulberry32. */
 function generator(seed) {
@@ -260,7 +263,7 @@ async function readers(dist, name) {
     ['network/errors.js', 'weights/checkpoint.js', 'reference/recognise.js', 'reference/config.js'].map(module),
   );
   const folder = mkdtempSync(join(tmpdir(), 'fuseproof-fuzz-'));
-  for (const name of readdirSync(new URL('checkpoints/', GOLDEN))) {
+  for (const name of readdirSync(new URL('checkpoints/', WRITTEN))) {
     if (name.startsWith('sharded-')) writeFileSync(join(folder, name), checkpoint(name));
   }
   const read = async (file) => {
@@ -285,7 +288,7 @@ async function readers(dist, name) {
     'repvit.fused.legacy17_dynamic.onnx',
   ];
   for (const name of onnx) {
-    const data = new URL(`onnx/${name}.data`, GOLDEN);
+    const data = new URL(`onnx/${name}.data`, WRITTEN);
     if (existsSync(data)) copyFileSync(data, join(folder, `${name}.data`));
   }
   symlinkSync('/dev/zero', join(folder, 'zero.data'));
@@ -298,7 +301,7 @@ async function readers(dist, name) {
   const certified = async () => {
     const [{ fuseFile }, { openEngine }] = await Promise.all(['certify/fuse-file.js', 'engines/index.js'].map(module));
     const { certificate } = await fuseFile({
-      input: fileURLToPath(new URL('checkpoints/trainer.pth', GOLDEN)),
+      input: fileURLToPath(new URL('checkpoints/trainer.pth', WRITTEN)),
       output: join(folder, 'fused.safetensors'),
       format: 'safetensors',
       options: {},
@@ -363,7 +366,7 @@ async function readers(dist, name) {
       read,
     },
     onnx: {
-      seeds: onnx.map((name) => golden(`onnx/${name}`)),
+      seeds: onnx.map((name) => written(`onnx/${name}`)),
       hot: (file) => [
         [0, 4096],
         [Math.max(0, file.length - 8192), file.length],
@@ -372,7 +375,7 @@ async function readers(dist, name) {
       read: readOnnx,
     },
     'onnx-graph': {
-      seeds: onnx.map((name) => golden(`onnx/${name}`)),
+      seeds: onnx.map((name) => written(`onnx/${name}`)),
       hot: all,
       mutations: [messages(model)],
       read: readOnnx,

@@ -35,7 +35,7 @@ class Case:
     config: dict[str, object] = field(default_factory=dict)
     size: tuple[int, int, int] = (0, 0, 0)
     seed: int = 0
-    # The published network that it is; its stages are tapped.
+    # The published network that it is.
     model: str | None = None
     # Where PREFIX.json and PREFIX.weights.safetensors are stored, and PREFIX.logits.safetensors will be.
     prefix: str | None = None
@@ -180,8 +180,8 @@ def lists(arguments: dict[str, object]) -> dict[str, object]:
 
 
 def run(model: torch.nn.Module, x: torch.Tensor, form: str, family: Family, case: Case) -> dict[str, np.ndarray]:
-    """Logits, under the form's name, and what is kept of each stage, under `form.stages.0` and so on."""
-    if case.model is None:
+    """Logits, under the form's name, and on portable weights what is kept of each stage, under `form.stages.0` and so on."""
+    if case.prefix is not None:
         return {form: model(x).numpy()}
     logits, taps = record_taps(model, x, family.stage)
     stages = {f'{form}.{tap}{part}': kept for tap, values in taps.items() for part, kept in digest(values, form).items()}
@@ -229,9 +229,9 @@ def make_portable(output: Output, family: Family, case: Case) -> None:
     report(name, tensors)
     file = f'fixtures/{name}.safetensors'
     output.save(file, tensors)
-    what = 'logits, float64' if case.model is None else 'logits and stages, float64'
     of = {} if case.model is None else {'model': case.model}
     size = dict(zip(('batch', 'height', 'width'), case.size, strict=True))
+    what = 'logits and stages, float64'
     output.describe(name, file, what, family.made_by, **of, seed=case.seed, config=case.config, input=size)
 
 

@@ -7,7 +7,9 @@ it makes every golden; RepMLPNet's need a copy of the original's source, whose S
 """
 
 import argparse
+import importlib.metadata
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -19,6 +21,23 @@ from formatted import format_json
 from goldens import Output, make_case
 
 FAMILIES = {'repvit': make_repvit, 'repmlpnet': make_repmlpnet}
+
+
+REQUIREMENTS = Path(__file__).resolve().parent / 'requirements.txt'
+
+
+def unpinned() -> list[str]:
+    """Packages that are here in another version than the pinned one, which may round otherwise."""
+    found = []
+    for package, pinned in re.findall(r'^([\w-]+)==(\S+)$', REQUIREMENTS.read_text(), re.MULTILINE):
+        try:
+            here = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            here = 'absent'
+        # Which of its builds does not matter: 2.15.0+cpu is 2.15.0.
+        if here.split('+')[0] != pinned:
+            found.append(f'{package} is {here} here, {REQUIREMENTS.name} pins {pinned}: last digits may differ')
+    return found
 
 
 def main() -> None:
@@ -40,6 +59,8 @@ def main() -> None:
     if unknown:
         sys.exit(f'there is no golden {", ".join(unknown)}; --list prints their names')
 
+    for difference in unpinned():
+        print(difference, flush=True)
     torch.set_grad_enabled(False)
     output = Output(arguments.out)
     if arguments.train:

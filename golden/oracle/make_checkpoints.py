@@ -9,7 +9,7 @@ the official RepViT and of the original RepMLPNet, trained and fused.
     curl -o $ORIGINALS/repvit_legacy.py $RAW/THU-MIG/RepViT/8df4270266aa704eb7e955c0ece926a798378d7a/model/repvit.py
     python golden/oracle/make_checkpoints.py $ORIGINALS
 
-writes golden/checkpoints/ with checkpoints.json, which says of each file what it holds. Its digest is of the tensors as
+writes properties/checkpoints/ with checkpoints.json, which says of each file what it holds. Its digest is of the tensors as
 PyTorch has them, widened to float64: see digest().
 """
 
@@ -33,9 +33,8 @@ from timm.layers import SqueezeExcite
 from timm.models.repvit import RepVit
 
 from formatted import format_json
-from goldens import GOLDEN
 
-CHECKPOINTS = GOLDEN / 'checkpoints'
+CHECKPOINTS = pathlib.Path(__file__).resolve().parents[2] / 'properties' / 'checkpoints'
 
 ORIGINALS = {
     'repmlpnet.py': '8308e9b41d984adcddfc7bf4cf190da5640ab7a349301444d0b2ae2695d5e3f8',

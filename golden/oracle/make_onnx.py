@@ -1,4 +1,4 @@
-"""Makes golden/onnx: small networks as PyTorch's two exporters write them, and their float64 logits.
+"""Makes properties/onnx: small networks as PyTorch's two exporters write them, and their float64 logits.
 
     python golden/oracle/make_onnx.py --repmlpnet repmlpnet.py
 
@@ -18,7 +18,7 @@ from timm.models.repvit import RepVggDw, RepVit
 
 from check_artefacts import fuse_repmlpnet, fuse_timm, load_source, randomise
 
-FOLDER = Path(__file__).resolve().parents[1] / 'onnx'
+FOLDER = Path(__file__).resolve().parents[2] / 'properties' / 'onnx'
 
 SMALL = {'embed_dim': (8, 12), 'depth': (2, 1), 'num_classes': 5}
 

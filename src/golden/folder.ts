@@ -1,18 +1,20 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import type { Manifest } from './manifest.ts';
 
 /** The folder of those that wait for a review. */
 export const PENDING = 'pending';
 
+/** What lies beside the goldens: their manifest and tests, what makes them, and what waits for a review. */
+const BESIDE = new RegExp(`^(manifest\\.json|[^/]+\\.ts|(oracle|${PENDING})/.*)$`);
+
 /**
- * What is wrong with the files of a folder: each file that the manifest lists and that is missing or altered, and each in
- * the same subfolders that it does not list.
+ * What is wrong with the files of a folder: each file that the manifest lists and that is missing or altered, and each that
+ * it does not list.
  */
 export async function checkFiles(folder: string, { goldens }: Manifest): Promise<readonly string[]> {
-  const subfolders = new Set(goldens.map(({ file }) => dirname(file)));
-  const found = new Set(await filesIn(folder, subfolders));
+  const found = new Set((await filesIn(folder)).filter((file) => !BESIDE.test(file)));
   const problems: string[] = [];
   for (const { file, sha256 } of goldens) {
     if (!found.delete(file)) {
@@ -30,13 +32,12 @@ export async function checkFiles(folder: string, { goldens }: Manifest): Promise
   return problems;
 }
 
-/** Files in these subfolders; none in one that is not there. */
-async function filesIn(folder: string, subfolders: ReadonlySet<string>): Promise<readonly string[]> {
-  const lists = [...subfolders].map(async (name) => {
-    const files = await readdir(join(folder, name)).catch(() => []);
-    return files.map((file) => `${name}/${file}`);
-  });
-  return (await Promise.all(lists)).flat();
+/** Paths of all files, however deep, from the folder. */
+async function filesIn(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map(({ parentPath, name }) => relative(folder, join(parentPath, name)).split(sep).join('/'));
 }
 
 export async function sha256Of(path: string): Promise<string> {

@@ -14,7 +14,7 @@ export type MadeBy = Readonly<Record<string, string | number>> & { readonly gene
 export interface Entry {
   /** Unique. */
   readonly name: string;
-  /** From the folder of the goldens. */
+  /** From the folder of the goldens; unique. */
   readonly file: string;
   readonly what: string;
   readonly sha256: string;
@@ -62,8 +62,10 @@ export async function readManifest(folder: string): Promise<Manifest> {
   }
   await checkManifest(value, path);
   const { goldens, removed } = value as Manifest;
-  const twice = goldens.find(({ name }, i) => goldens.findIndex((other) => other.name === name) !== i);
-  if (twice !== undefined) throw new InputError(`${path}: ${twice.name} stands there twice; names are unique`);
+  for (const key of ['name', 'file'] as const) {
+    const twice = goldens.find((entry, i) => goldens.findIndex((other) => other[key] === entry[key]) !== i);
+    if (twice !== undefined) throw new InputError(`${path}: ${twice[key]} stands there twice; each ${key} is unique`);
+  }
   return { goldens, ...(removed && { removed }) };
 }
 

@@ -4,15 +4,20 @@ import type { ComparedTensor, GoldenDifference, Picture, TensorDifference } from
 import { formatShape, position } from '../network/tensor.ts';
 import { grouped, wrap } from './text.ts';
 
-/** Columns of the check's table. */
-const NAME = 30;
-const SIZE = 9;
-const FIGURE = 11;
+/** Columns of the check's table: the longest name has 30 characters, and `inconclusive` ends at the 80th. */
+const NAME = 31;
+const SIZE = 8;
+const COMPARED = 12;
+const FIGURE = 8;
+
+function row(name: string, size: string, [compared = '', ...figures]: readonly string[], verdict: string): string {
+  const columns = [compared.padStart(COMPARED), ...figures.map((text) => text.padStart(FIGURE))].join('');
+  return `${name.padEnd(NAME)}${size.padEnd(SIZE)}${columns} ${verdict}`;
+}
 
 /** The head of the table that {@link goldenLine} adds lines to. */
 export function goldenHead(): string {
-  const columns = `${'compared'.padStart(FIGURE)}${'float64'.padStart(FIGURE)}${'engines'.padStart(FIGURE)}`;
-  return `${'golden'.padEnd(NAME)}${'input'.padEnd(SIZE)}${columns}  verdict`;
+  return row('golden', 'input', ['compared', 'float64', 'engines'], 'verdict');
 }
 
 function worst(rows: readonly Row[], figure: (row: Row) => number | undefined): number | undefined {
@@ -31,7 +36,7 @@ export function goldenLine({ name, input, verdict, rows }: GoldenReport): string
     oracle === undefined ? '-' : oracle.toExponential(1),
     engines === undefined ? '-' : `${(100 * engines).toPrecision(2)} %`,
   ];
-  return `${name.padEnd(NAME)}${`${height}x${width}`.padEnd(SIZE)}${figures.map((text) => text.padStart(FIGURE)).join('')}  ${verdict}`;
+  return row(name, `${height}x${width}`, figures, verdict);
 }
 
 /** Problems of one golden that are shown; the first says where to look. */
@@ -66,7 +71,7 @@ const TENSORS_SHOWN = 40;
 
 /** What a pending golden changes, as text for a terminal of 80 columns. */
 export function differenceText({ name, kind, file, facts, tensors, lines }: GoldenDifference): string {
-  const out = [`${name}: ${kind} (${file})`];
+  const out = [wrap(`${name}: ${kind} (${file})`)];
   for (const { field, before, after } of facts) out.push(wrap(`${field}: ${before} -> ${after}`, '  ', '    '));
   out.push(...lines.slice(0, TENSORS_SHOWN).map((line) => `  ${line}`));
   if (lines.length > TENSORS_SHOWN) out.push(`  and ${lines.length - TENSORS_SHOWN} more lines`);

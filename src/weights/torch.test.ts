@@ -1,4 +1,4 @@
-/** Malformed and hostile checkpoints of PyTorch, built in memory. Those that PyTorch writes are under golden/checkpoints. */
+/** Malformed and hostile checkpoints of PyTorch, built in memory. Those that PyTorch writes are under properties/checkpoints. */
 import { type Zippable, zipSync } from 'fflate';
 import { describe, expect, it, test } from 'vitest';
 import { InputError } from '../network/errors.ts';

@@ -1,4 +1,4 @@
-/** Networks as PyTorch's exporters and other people's fusions wrote them, held against the checkpoint (oracle/make_onnx.py). */
+/** Networks as PyTorch's exporters and other people's fusions wrote them, held against the checkpoint (golden/oracle/make_onnx.py). */
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,9 +10,8 @@ import { networkOfOnnx } from '../src/artefacts/onnx-network.ts';
 import { verifyFiles } from '../src/certify/verify-files.ts';
 import { InputError } from '../src/network/errors.ts';
 import type { Tier } from '../src/verify/verify.ts';
-import { pathOf } from './goldens.ts';
 
-const FOLDER = pathOf('onnx');
+const FOLDER = join(import.meta.dirname, 'onnx');
 const at = (name: string) => join(FOLDER, name);
 const files = (await readdir(FOLDER)).filter((name) => name.endsWith('.onnx'));
 /** Without engines: what they compute of a network has tests of its own. */

@@ -1,6 +1,7 @@
 /** Checkpoints that PyTorch, safetensors and huggingface_hub wrote, of timm's networks and the originals. */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { toFloat64, type Weights } from '../src/network/tensor.ts';
 import { buildNetwork, parseConfig } from '../src/reference/config.ts';
@@ -9,10 +10,9 @@ import { recognise, soleModel } from '../src/reference/recognise.ts';
 import { checkWeights } from '../src/weights/check.ts';
 import { readCheckpoint } from '../src/weights/checkpoint.ts';
 import listing from './checkpoints/checkpoints.json' with { type: 'json' };
-import { pathOf } from './goldens.ts';
 
 const { checkpoints, refused } = listing;
-const file = (name: string) => pathOf(`checkpoints/${name}`);
+const file = (name: string) => join(import.meta.dirname, 'checkpoints', name);
 
 /** As golden/oracle/make_checkpoints.py makes it of PyTorch's tensors. */
 function digest(weights: Weights): string {
