@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { progressLine } from './progress-line.ts';
 
 /** A stream that keeps what is written, as stderr is where it is no terminal. */
@@ -22,6 +22,19 @@ test('where there is no terminal, each task gets one plain line when it starts',
   line.show({ task: 'time a', done: 0, total: 24, what: 'loading', secondsLeft: 62 });
   line.clear();
   expect(lines()).toEqual(['verify a, 0 %, x', 'time a, 0 %, loading, about 1 min 5 s left']);
+});
+
+test('says no time where too little is done to tell it by', async () => {
+  const left = async (done: number) => {
+    const { stream, lines } = plainStream();
+    vi.spyOn(performance, 'now').mockReturnValueOnce(0).mockReturnValueOnce(20_000);
+    const line = await progressLine(stream);
+    for (const each of [0, done]) line.show({ task: 'verify a', done: each, total: 1000, what: 'x' });
+    vi.restoreAllMocks();
+    return lines()[1];
+  };
+  expect(await left(20)).toBe('verify a, 2 %, x');
+  expect(await left(21)).toBe('verify a, 2 %, x, about 15 min 35 s left');
 });
 
 test('a terminal that is too narrow for the line gets two', async () => {

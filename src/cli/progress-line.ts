@@ -21,6 +21,9 @@ const REDRAW = 50;
 /** How often a task that goes on gets another plain line, in milliseconds. */
 const REPEAT = 10_000;
 
+/** Share of the work that has to be done before its rate says when the rest will be. */
+const TELLING = 0.02;
+
 /** `1 min 20 s`, in steps of 5 s: it is an estimate. */
 function duration(seconds: number): string {
   const rounded = Math.ceil(seconds / 5) * 5;
@@ -51,7 +54,7 @@ export async function progressLine(stream: NodeJS.WriteStream = process.stderr):
       if (!isNew && now - drawn < (draw === undefined ? REPEAT : REDRAW)) return;
       current = task;
       drawn = now;
-      const left = secondsLeft ?? (done > 0 ? ((now - started) / 1000) * (total / done - 1) : undefined);
+      const left = secondsLeft ?? (done > TELLING * total ? ((now - started) / 1000) * (total / done - 1) : undefined);
       const parts = [task, `${Math.floor((100 * done) / total)} %`, what];
       if (left !== undefined) parts.push(`about ${duration(left)} left`);
       const text = parts.join(', ');
