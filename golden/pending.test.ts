@@ -133,6 +133,17 @@ describe('golden update', () => {
     expect(stdout).toBe('1 file is as accepted, 0 pending\n');
   });
 
+  it('into a folder that cannot be written: one error, and nothing changes', async () => {
+    await writeFile(join(folder, 'pending'), 'in the way');
+    const before = await snapshot();
+    const { code, stderr } = await fuseproof('update', '--python', await pretendOracle(await oneElement()));
+    expect([code, stderr.split('\n')[1]]).toEqual([
+      2,
+      `error: ${folder}: cannot write it: a part of its path is not a folder; give a file in a folder that exists and can be written`,
+    ]);
+    expect(await snapshot()).toEqual(before);
+  });
+
   it('without Python: says how to get it, and leaves nothing behind', async () => {
     const before = await snapshot();
     const { code, stderr } = await fuseproof('update');

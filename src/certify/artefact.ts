@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { access, mkdir, readdir, realpath, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
@@ -8,7 +8,7 @@ import type { Weights } from '../network/tensor.ts';
 import { readWholeFile } from '../weights/read-file.ts';
 import { encodeSafetensors } from '../weights/safetensors.ts';
 import { messageOfSystemError } from '../weights/system-error.ts';
-import { fileOfTemporary, removeLeft, writeFileAtomically, writeFilesAtomically } from '../weights/write-file.ts';
+import { fileOfTemporary, removeLeft, writeFilesAtomically } from '../weights/write-file.ts';
 
 /** What a deploy form is written as: weights for PyTorch, or a graph with its weights. */
 export const FORMATS = ['safetensors', 'pth', 'onnx', 'tfjs'] as const;
@@ -166,22 +166,23 @@ export async function writeArtefact(
   files: Files,
   beside: readonly (readonly [path: string, data: string])[] = [],
 ): Promise<void> {
-  if (!files.has('')) {
-    try {
-      if ((await kindAt(path)) === undefined) await mkdir(path);
-    } catch (error) {
-      if (error instanceof InputError) throw error;
+  const isFolder = !files.has('');
+  const isNew = isFolder && (await kindAt(path)) === undefined;
+  if (isNew) {
+    await mkdir(path).catch((error: unknown) => {
       throw new InputError(
         `${path}: ${messageOfSystemError(error, 'write')}; give a folder in one that can be written`,
       );
-    }
+    });
   }
-  const all = [...files];
-  // Nobody reads these before the last file names them.
-  for (const [name, bytes] of all.slice(0, -1)) await writeFileAtomically(pathIn(path, name), bytes);
-  const last = all.slice(-1).map(([name, bytes]) => [pathIn(path, name), bytes] as const);
-  await writeFilesAtomically([...last, ...beside]);
-  if (files.has('')) return;
+  try {
+    const named = [...files].map(([name, bytes]) => [pathIn(path, name), bytes] as const);
+    await writeFilesAtomically([...named, ...beside]);
+  } catch (error) {
+    if (isNew) await rmdir(path).catch(() => undefined);
+    throw error;
+  }
+  if (!isFolder) return;
   await removeLeft(path, isOfGraph);
   for (const name of await readdir(path)) {
     if (SHARD.test(name) && !files.has(name)) await rm(join(path, name), { force: true });

@@ -119,15 +119,20 @@ async function runUpdate(names: readonly string[], { folder, from, ...options }:
     const { addPending } = await import('../golden/pending.ts');
     return printPending(await addPending(folder, from, false));
   }
-  const [{ withMadeGoldens, PYTHON, REPMLPNET }, { addPending }, { readManifest, isGolden }, { goldensNamed }] =
-    await Promise.all([
-      import('../golden/oracle.ts'),
-      import('../golden/pending.ts'),
-      import('../golden/manifest.ts'),
-      import('../golden/check-all.ts'),
-    ]);
+  const [
+    { withMadeGoldens, PYTHON, REPMLPNET },
+    { addPending, checkWritable },
+    { readManifest, isGolden },
+    { goldensNamed },
+  ] = await Promise.all([
+    import('../golden/oracle.ts'),
+    import('../golden/pending.ts'),
+    import('../golden/manifest.ts'),
+    import('../golden/check-all.ts'),
+  ]);
   // The name of a published network stands for all of its goldens; one that is new is known to the oracle alone.
   const { goldens } = await readManifest(folder);
+  await checkWritable(folder);
   const known = goldens.filter(isGolden);
   const chosen = names.flatMap((name) => {
     const isKnown = known.some((golden) => golden.name === name || golden.model === name);

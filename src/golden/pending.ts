@@ -2,10 +2,12 @@
  * New goldens wait for a review in the folder `pending`, beside the accepted ones, under the same paths and with a manifest
  * of their own. Nothing here needs Python.
  */
+import { constants } from 'node:fs';
 import { access, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { InputError } from '../network/errors.ts';
+import { messageOfSystemError, remedyOf } from '../weights/system-error.ts';
 import { writeFileAtomically } from '../weights/write-file.ts';
 import { PENDING, sha256Of } from './folder.ts';
 import { type Entry, formatManifest, MANIFEST, type Manifest, readManifest } from './manifest.ts';
@@ -15,6 +17,27 @@ export type Change =
   | { readonly kind: 'new'; readonly name: string; readonly pending: Entry }
   | { readonly kind: 'changed'; readonly name: string; readonly pending: Entry; readonly accepted: Entry }
   | { readonly kind: 'removed'; readonly name: string; readonly accepted: Entry };
+
+/**
+ * Does what changes the goldens' folder.
+ * @throws InputError where that cannot be written
+ */
+async function changing<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    throw new InputError(`${folder}: ${messageOfSystemError(error, 'write')}; ${remedyOf(error)}`);
+  }
+}
+
+/**
+ * Before any work: that goldens may be put into a folder.
+ * @throws InputError where they may not
+ */
+export async function checkWritable(folder: string): Promise<void> {
+  await changing(folder, () => access(folder, constants.W_OK));
+}
 
 async function exists(path: string): Promise<boolean> {
   return access(path).then(
@@ -97,7 +120,7 @@ export async function addPending(
     : [];
   const pending = join(folder, PENDING);
   for (const { file } of changed) {
-    await mkdir(dirname(join(pending, file)), { recursive: true });
+    await changing(folder, () => mkdir(dirname(join(pending, file)), { recursive: true }));
     await writeFileAtomically(join(pending, file), await readFile(join(made, file)));
   }
   // What was pending and is made again as accepted needs no review any more.
@@ -113,7 +136,11 @@ export async function addPending(
 }
 
 /** Writes the manifest of what is pending, and deletes every other file there; the folder, too, where nothing is. */
-async function writePending(folder: string, manifest: Manifest): Promise<void> {
+function writePending(folder: string, manifest: Manifest): Promise<void> {
+  return changing(folder, () => replacePending(folder, manifest));
+}
+
+async function replacePending(folder: string, manifest: Manifest): Promise<void> {
   const pending = join(folder, PENDING);
   const { goldens, removed = [] } = manifest;
   if (goldens.length === 0 && removed.length === 0) {
@@ -138,7 +165,14 @@ async function writePending(folder: string, manifest: Manifest): Promise<void> {
  * Makes pending goldens the accepted ones.
  * @throws InputError where a pending file is missing or not what its manifest says; nothing is changed then
  */
-export async function accept(folder: string, changes: readonly Change[]): Promise<void> {
+export function accept(folder: string, changes: readonly Change[]): Promise<void> {
+  return changing(folder, async () => {
+    await access(folder, constants.W_OK);
+    await acceptAll(folder, changes);
+  });
+}
+
+async function acceptAll(folder: string, changes: readonly Change[]): Promise<void> {
   const moves: { readonly from: string; readonly to: string }[] = [];
   for (const change of changes) {
     if (change.kind === 'removed') continue;

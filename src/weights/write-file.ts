@@ -3,7 +3,7 @@ import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { InputError } from '../network/errors.ts';
-import { messageOfSystemError } from './system-error.ts';
+import { messageOfSystemError, remedyOf } from './system-error.ts';
 
 /** `NAME.HOST-PROCESS-COUNT.tmp`: what is being written of NAME, and by which process. */
 const TEMPORARY = /^(?<name>.+)\.(?<host>[0-9a-f]{8})-(?<process>\d+)-\d+\.tmp$/;
@@ -80,8 +80,6 @@ export async function writeFilesAtomically(
     }
   } catch (error) {
     for (const { temporary } of staged) await rm(temporary, { force: true }).catch(() => undefined);
-    throw new InputError(
-      `${current}: ${messageOfSystemError(error, 'write')}; give a file in a folder that exists and can be written`,
-    );
+    throw new InputError(`${current}: ${messageOfSystemError(error, 'write')}; ${remedyOf(error)}`);
   }
 }
