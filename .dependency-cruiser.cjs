@@ -31,7 +31,17 @@ module.exports = {
     only('certify', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'artefacts']),
     only('audit', ['network', 'interpreters', 'reference', 'fused', 'artefacts/onnx-messages', 'weights/read-file']),
     only('golden', ['network', 'reference', 'weights', 'interpreters', 'fused', 'engines/engine', 'verify']),
-    only('report', ['network', 'audit', 'verify', 'golden']),
+    only('evaluate', [
+      'network',
+      'reference',
+      'fused',
+      'weights',
+      'engines/engine',
+      'interpreters',
+      'verify',
+      'certify',
+    ]),
+    only('report', ['network', 'audit', 'verify', 'golden', 'evaluate/statistics']),
     only('bench', ['network', 'reference', 'fused', 'weights', 'engines', 'interpreters', 'verify', 'audit', 'report']),
     {
       name: 'interpreters-are-independent',

@@ -6,11 +6,12 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodePth } from '../src/artefacts/pth.ts';
+import { fuse } from '../src/index.ts';
 import { buildNetwork, parseConfig } from '../src/reference/config.ts';
 import { randomWeights } from '../src/weights/random.ts';
 
 const PROJECT = resolve(import.meta.dirname, '..');
-const PAGES = ['quick-start', 'ci', 'own-network', 'own-rule', 'own-engine', 'formats', 'verdict'] as const;
+const PAGES = ['quick-start', 'evaluate', 'ci', 'own-network', 'own-rule', 'own-engine', 'formats', 'verdict'] as const;
 const run = promisify(execFile);
 
 /** Commands of npm that have tests of their own, or take many minutes. */
@@ -61,6 +62,15 @@ async function workplace(page: string, blocks: readonly Block[]): Promise<string
     const own = buildNetwork(await parseConfig(JSON.parse(text), name), { batch: 1, height: 64, width: 64 });
     await writeFile(join(folder, 'own.pth'), encodePth(randomWeights(own, 2)));
   }
+  if (page === 'evaluate') {
+    const { files } = await fuse(join(folder, 'trained.pth'), { format: 'onnx', engines: [] });
+    await writeFile(join(folder, 'fused.onnx'), files.get('')!);
+    const image = join(PROJECT, 'properties', 'images', 'turned_420.jpg');
+    const classes = ['ant', 'bee', 'cat', 'dog', 'eel'];
+    for (const name of classes) await cp(image, join(folder, 'val', name, 'image.jpg'));
+    await cp(image, join(folder, 'photos', 'image.jpg'));
+    await writeFile(join(folder, 'classes.txt'), classes.reverse().join('\n'));
+  }
   if (page === 'ci') {
     await run('npx', ['fuseproof', 'fuse', 'trained.pth', '-o', 'fused.onnx'], { cwd: folder, env });
     await cp(join(folder, 'fused.onnx'), join(folder, 'exported.onnx'));
@@ -82,7 +92,7 @@ describe.each(PAGES)('docs/%s.md', (page) => {
       if (language === 'js') {
         await writeFile(join(folder, 'program.js'), text);
         const { stdout } = await run(process.execPath, ['program.js'], { cwd: folder });
-        expect(stdout).toContain('half a unit in the last place');
+        expect(stdout).toContain(page === 'evaluate' ? 'pass: agree on 5 of 5' : 'half a unit in the last place');
         tried++;
       }
       if (language !== 'sh') continue;

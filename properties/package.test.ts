@@ -115,6 +115,15 @@ describe('from a project outside', () => {
     ]);
   }, 120_000);
 
+  test('without sharp, an optional dependency, evaluate says in a line what is missing', async () => {
+    const message = await node(`
+      import { evaluate, InputError } from 'fuseproof';
+      const refusal = await evaluate('trained.weights.safetensors', '.', { engine: 'wasm' }).catch((error) => error);
+      console.log(JSON.stringify(refusal instanceof InputError && refusal.message));
+    `);
+    expect(message).toMatch(/^sharp, which decodes images, is not here: .*; it is an optional dependency: npm install/);
+  });
+
   test('importing it loads no engine, no parser and no command line', async () => {
     const loaded = (await node(`
       import { createRequire } from 'node:module';
@@ -123,9 +132,9 @@ describe('from a project outside', () => {
       const { default: { _cache } } = await import('node:module');
       console.log(JSON.stringify([...paths, ...Object.keys(_cache)]));
     `)) as string[];
-    expect(loaded.filter((path) => /onnxruntime|tfjs|protobufjs|mathjs|ajv|commander|yauzl|fflate/.test(path))).toEqual(
-      [],
-    );
+    expect(
+      loaded.filter((path) => /onnxruntime|tfjs|protobufjs|mathjs|ajv|commander|yauzl|fflate|sharp/.test(path)),
+    ).toEqual([]);
   });
 
   test('its types are those of a strict TypeScript project', async () => {

@@ -1,5 +1,5 @@
 /**
- * fuseproof as a library: `import { fuse, verify, audit } from 'fuseproof'`. Nothing heavy is loaded before it is needed:
+ * fuseproof as a library: `import { fuse, verify, evaluate, audit } from 'fuseproof'`. Nothing heavy is loaded before it is needed:
  * engines when they are opened, writers and readers of a format when that format is met.
  *
  * Bad input throws {@link InputError}, whose message says what to do. Paths are those of the file system; nothing is
@@ -12,6 +12,7 @@ import type { CertificateCheck } from './certify/check-file.ts';
 import type { Proof } from './certify/proof.ts';
 import type { FilesVerification, VerifyFilesRequest } from './certify/verify-files.ts';
 import type { Engine } from './engines/engine.ts';
+import type { EvaluateRequest, Evaluation } from './evaluate/evaluate.ts';
 import type { DeployForm } from './fused/forms.ts';
 import type { InputSize } from './reference/size.ts';
 
@@ -22,6 +23,11 @@ export type { CertificateCheck, CheckedItem } from './certify/check-file.ts';
 export { type Fused, fuseModel, type Proof, type ProofOptions, prove, type RegionVerdicts } from './certify/proof.ts';
 export type { FilesVerification, Layer } from './certify/verify-files.ts';
 export type { Engine, EngineInfo, EngineInputs, EngineProvider, LoadedNetwork } from './engines/engine.ts';
+export type { BrokenFile, Evaluation } from './evaluate/evaluate.ts';
+export type { ClassOrder } from './evaluate/folder.ts';
+export type { Preprocessing } from './evaluate/preprocess.ts';
+export type { Interpolation } from './evaluate/resample.ts';
+export type { Accuracy, Answer, Disagreement, Statistics } from './evaluate/statistics.ts';
 export type { DeployForm } from './fused/forms.ts';
 export type { Fusion, Region } from './fused/fuse.ts';
 export { InputError } from './network/errors.ts';
@@ -113,6 +119,35 @@ export async function verify(
 ): Promise<FilesVerification> {
   const { verifyFiles } = await import('./certify/verify-files.ts');
   return verifyFiles({ ...rest, reference, deploy, engines: await open(names, threads) });
+}
+
+export interface EvaluateOptions
+  extends Omit<EvaluateRequest, 'engine' | 'reference' | 'data'>,
+    Pick<EngineChoice, 'threads'> {
+  /** Name of the engine that computes both forms; the first of {@link DEFAULT_ENGINES} that is here, by default. */
+  readonly engine?: string;
+}
+
+/**
+ * Accuracy of the trained network and of its deploy form on a folder of images, and whether both name the same classes.
+ * Images are decoded by sharp, an optional dependency, and resized, cropped and normalised as timm's evaluation does.
+ * @param reference path of the trained network: a checkpoint, or with `deploy` also ONNX
+ * @param data folder of FOLDER/<class>/<image>, or of images alone: then accuracy is not known
+ * @throws InputError where a file is bad, the folder's classes are not the network's, no image can be used, or sharp is absent;
+ * a single image that cannot be used is listed under `broken`
+ */
+export async function evaluate(
+  reference: string,
+  data: string,
+  { engine: name, threads, ...rest }: EvaluateOptions = {},
+): Promise<Evaluation> {
+  const [{ evaluate: run }, { InputError }] = await Promise.all([
+    import('./evaluate/evaluate.ts'),
+    import('./network/errors.ts'),
+  ]);
+  const [engine] = await open(name === undefined ? undefined : [name], threads);
+  if (engine === undefined) throw new InputError(`none of the engines ${DEFAULT_ENGINES.join(', ')} is here`);
+  return run({ ...rest, reference, data, engine });
 }
 
 /**

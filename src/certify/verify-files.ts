@@ -73,7 +73,7 @@ const NEEDED = 'a checkpoint (.pth, .pt, .safetensors or its .index.json) or an 
 export const DEFAULT_TIERS: readonly Tier[] = TIERS.filter((tier) => tier !== 'weights');
 
 /** A form that a file may hold: how the reference becomes it. */
-interface Candidate {
+export interface Candidate {
   readonly name: string;
   readonly fusion: (reference: Network) => Fusion;
 }
@@ -118,16 +118,16 @@ function inputShape({ nodes }: Network): readonly number[] {
  * @throws InputError where a file cannot be read, or the two do not fit each other: then naming the nodes
  */
 export async function verifyFiles(request: VerifyFilesRequest): Promise<FilesVerification> {
-  const { deploy: deployPath, engines, seed = 1, onProgress, only } = request;
+  const { engines, seed = 1, onProgress, only } = request;
   const given = request.input?.shape;
   const size = {
     ...request.size,
     ...(given !== undefined && { batch: given[0]!, height: given[2]!, width: given[3]! }),
   };
-  const trained = await readReference(request, size, deployPath);
+  const read = await readFiles({ ...request, size });
+  const { trained, deployed: deploy } = read;
   const { reference, weights } = trained;
-  const deploy = await readDeploy(deployPath, trained, size);
-  const found = [trained.about, deploy.about];
+  const found = [...read.found];
 
   const input = toFloat32(request.input ?? randomInput(inputShape(reference), seed));
   const findings: Finding[] = [];
@@ -165,7 +165,27 @@ export async function verifyFiles(request: VerifyFilesRequest): Promise<FilesVer
   return { ...verification, layers, found, input: input.shape, seed };
 }
 
-interface Trained {
+/** Both files, and what they were found to be, in a sentence each. */
+export interface ReadFiles {
+  readonly trained: Trained;
+  readonly deployed: Deployed;
+  readonly found: readonly string[];
+}
+
+/**
+ * Reads two files of one network.
+ * @throws InputError as {@link verifyFiles}
+ */
+export async function readFiles(
+  request: Pick<VerifyFilesRequest, 'reference' | 'deploy' | 'model' | 'entry' | 'size'>,
+): Promise<ReadFiles> {
+  const size = request.size ?? {};
+  const trained = await readReference(request, size);
+  const deployed = await readDeploy(request.deploy, trained, size);
+  return { trained, deployed, found: [trained.about, deployed.about] };
+}
+
+export interface Trained {
   readonly reference: Network;
   readonly weights: Weights;
   readonly model?: Model;
@@ -173,9 +193,8 @@ interface Trained {
 }
 
 async function readReference(
-  { reference: path, model: named, entry }: VerifyFilesRequest,
+  { reference: path, deploy, model: named, entry }: Parameters<typeof readFiles>[0],
   size: Partial<InputSize>,
-  deployPath: string,
 ): Promise<Trained> {
   const onnx = await readOnnx(path, size);
   if (onnx !== undefined) return { reference: onnx.network, weights: onnx.weights, about: onnx.about };
@@ -185,7 +204,7 @@ async function readReference(
   });
   const { model, weights, keyOf } = checkpoint;
   // A graph has a size of its own.
-  const graph = await graphSize(deployPath);
+  const graph = await graphSize(deploy);
   const whole = (axis: number, otherwise: number) => {
     const length = graph[axis];
     return typeof length === 'number' ? length : otherwise;
@@ -202,7 +221,7 @@ async function graphSize(path: string): Promise<readonly (number | string | unde
   return looksLikeOnnx(bytes) ? (await parseOnnxFile(bytes, path)).input.shape : [];
 }
 
-interface Deployed {
+export interface Deployed {
   readonly candidate: Candidate;
   readonly fusion: Fusion;
   readonly weights: Weights<Float32Array>;

@@ -5,6 +5,7 @@ import { auditCommand } from './audit.ts';
 import { benchCommand } from './bench.ts';
 import { checkCommand } from './check.ts';
 import { doctorCommand } from './doctor.ts';
+import { evaluateCommand } from './evaluate.ts';
 import { faultsCommand } from './faults.ts';
 import { fuseCommand } from './fuse.ts';
 import { goldenCommand } from './golden.ts';
@@ -18,6 +19,7 @@ const COMMANDS = [
   fuseCommand,
   checkCommand,
   verifyCommand,
+  evaluateCommand,
   faultsCommand,
   modelsCommand,
   auditCommand,
