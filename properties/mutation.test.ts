@@ -50,6 +50,27 @@ describe('judge', () => {
     expect(judgement.survivors).toMatchObject([explanation]);
   });
 
+  test('takes one explanation of several mutants of a line, and knows each of them', () => {
+    const both = { ...explanation, mutant: [explanation.mutant, 'i < values.length => true'] };
+    const survived = [mutant('Survived', 'i <= values.length'), mutant('Survived', 'true')];
+    const { problems, survivors } = judge(report(...survived), [both]);
+    expect(problems).toEqual([]);
+    expect(survivors.map(({ why }) => why)).toEqual([explanation.why, explanation.why]);
+    expect(judge(report(survived[0]!, mutant('Killed', 'true')), [both]).problems).toEqual([
+      `scripts/mutation-explained.json: i < values.length => true of ${FILE} is killed by now: take it out\n    in ${line}`,
+    ]);
+  });
+
+  test('lists survivors from top to bottom', () => {
+    const late = mutant('Survived', 'true');
+    const { survivors } = judge(report(late, mutant('Survived', '{}', BODY), mutant('Survived', 'false')), []);
+    expect(survivors.map((each) => each.mutant)).toEqual([
+      '{ for (let i = 0; i < values.length; i++) total += values[i]; } => {}',
+      'i < values.length => false',
+      'i < values.length => true',
+    ]);
+  });
+
   test('finds it on another line, too', () => {
     const { start, end } = LESS;
     const below = { start: { ...start, line: 3 }, end: { ...end, line: 3 } };
@@ -89,6 +110,20 @@ describe('the report', () => {
   });
 
   test('explains each survivor in a table that its code does not break', () => {
-    expect(text).toContain(`| \`i < values.length => i <= values.length \\|\\| i\` in \`${line}\` | adds nothing |`);
+    expect(text).toContain(`| \`${line}\` | \`i < values.length => i <= values.length \\|\\| i\` | adds nothing |`);
+  });
+
+  test('has one row for the mutants of a line that one reason explains', () => {
+    const survived = [
+      mutant('Survived', 'i <= values.length'),
+      mutant('Survived', 'true'),
+      mutant('Survived', 'false'),
+    ];
+    const why = { ...explanation, mutant: ['i < values.length => i <= values.length', 'i < values.length => true'] };
+    const rows = toMarkdown(judge(report(...survived), [why]), 1).split('\n');
+    expect(rows.filter((row) => row.includes(line))).toEqual([
+      `| ${FILE} | \`${line}\` | \`i < values.length => false\` | **unexplained** |`,
+      `| ${FILE} | \`${line}\` | \`i < values.length => i <= values.length\`<br>\`i < values.length => true\` | adds nothing |`,
+    ]);
   });
 });

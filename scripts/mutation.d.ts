@@ -3,9 +3,16 @@ export interface Explanation {
   readonly file: string;
   /** The line that it begins in. */
   readonly line: string;
-  /** Code => what it is replaced by; long code is cut. */
-  readonly mutant: string;
+  /** Code => what it is replaced by; long code is cut. One, or several of this line. */
+  readonly mutant: string | readonly string[];
   readonly why: string;
+}
+
+export interface Survivor {
+  readonly file: string;
+  readonly line: string;
+  readonly mutant: string;
+  readonly why: string | undefined;
 }
 
 interface Position {
@@ -37,7 +44,7 @@ export interface Judgement {
     readonly timedOut: number;
     readonly survived: number;
   }[];
-  readonly survivors: readonly (Omit<Explanation, 'why'> & { readonly why: string | undefined })[];
+  readonly survivors: readonly Survivor[];
   /** Survivors without an explanation, explanations without a survivor. */
   readonly problems: readonly string[];
 }

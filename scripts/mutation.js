@@ -3,8 +3,8 @@
  * Every mutant has to be killed by a test or explained in mutation-explained.json. Development only.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -33,7 +33,10 @@ const AREAS = {
   verify: {
     mutate: ['src/verify/**/*.ts', '!src/verify/faults/**', ...APART.map((name) => `!src/verify/${name}.ts`), TESTS],
     // verify.test.ts opens engines, which takes seconds; tiers.test.ts has one of its own.
-    tests: [`src/verify/!(${['verify', ...APART.map((name) => `${name}*`)].join('|')}).test.ts`],
+    tests: [
+      `src/verify/!(${['verify', ...APART.map((name) => `${name}*`)].join('|')}).test.ts`,
+      'src/verify/verify-canaries.test.ts',
+    ],
   },
 };
 
@@ -60,13 +63,22 @@ function identify(file, source, { location, replacement }) {
 
 const keyOf = ({ file, line, mutant }) => [file, line, mutant].join('\n');
 
+/** An explanation may be of several mutants of its line. */
+function oneByOne(explained) {
+  return explained.flatMap((entry) => [entry.mutant].flat().map((mutant) => ({ ...entry, mutant })));
+}
+
+const inOrder = (a, b) => a.at.line - b.at.line || a.at.column - b.at.column || (a.mutant < b.mutant ? -1 : 1);
+
 /**
  * Holds Stryker's report (mutation-testing-report-schema) against the explanations. `RuntimeError` is what keeps a test file
  * from loading (vitest.mutation.config.ts): `npm test` fails then, so it is killed.
  */
 export function judge(report, explained) {
   const all = Object.entries(report.files).flatMap(([file, { source, mutants }]) =>
-    mutants.map(({ status, ...mutant }) => ({ ...identify(file, source, mutant), at: mutant.location.start, status })),
+    mutants
+      .map(({ status, ...mutant }) => ({ ...identify(file, source, mutant), at: mutant.location.start, status }))
+      .sort(inOrder),
   );
   const survivors = all.filter(({ status }) => status === 'Survived' || status === 'NoCoverage');
   const files = Object.keys(report.files).map((file) => {
@@ -78,9 +90,10 @@ export function judge(report, explained) {
       survived: count('Survived') + count('NoCoverage'),
     };
   });
-  const reasons = new Map(explained.map((entry) => [keyOf(entry), entry.why]));
+  const explanations = oneByOne(explained);
+  const reasons = new Map(explanations.map((entry) => [keyOf(entry), entry.why]));
   const alive = new Set(survivors.map(keyOf));
-  const stale = explained.filter((entry) => !alive.has(keyOf(entry)));
+  const stale = explanations.filter((entry) => !alive.has(keyOf(entry)));
   const known = new Set(all.map(keyOf));
   return {
     files,
@@ -116,6 +129,12 @@ export function toMarkdown({ files, survivors }, minutes) {
   const total = { killed: sum('killed'), timedOut: sum('timedOut'), survived: sum('survived') };
   const row = (name, file) => `| ${name} | ${file.killed} | ${file.timedOut} | ${file.survived} | ${score(file)} |`;
   const mutants = total.killed + total.timedOut + total.survived;
+  const rows = new Map();
+  for (const { file, line, mutant, why } of survivors) {
+    const key = [file, line, why].join('\n');
+    const others = rows.get(key)?.mutants ?? [];
+    rows.set(key, { file, line, why, mutants: [...others, mutant] });
+  }
   return [
     '# Mutation testing',
     '',
@@ -129,42 +148,49 @@ export function toMarkdown({ files, survivors }, minutes) {
     '',
     '## Survivors',
     '',
-    '| file | mutant | why it survives |',
-    '|---|---|---|',
-    ...survivors.map(
-      ({ file, mutant, line, why }) =>
-        `| ${file} | ${escaped(mutant)} in ${escaped(shortened(line))} | ${why ?? '**unexplained**'} |`,
-    ),
+    '| file | line | mutants | why they survive |',
+    '|---|---|---|---|',
+    ...[...rows.values()].map(({ file, line, mutants, why = '**unexplained**' }) => {
+      return `| ${file} | ${escaped(shortened(line))} | ${mutants.map(escaped).join('<br>')} | ${why} |`;
+    }),
     '',
   ].join('\n');
 }
 
-/** Changes when anything changes that a mutant's fate depends on, but for the tests: Stryker itself looks at those. */
-async function hashOfSources() {
-  const hash = createHash('sha256');
-  const listed = await Promise.all(
-    ['src', 'properties'].map(async (folder) =>
-      (await readdir(folder, { recursive: true })).map((name) => join(folder, name)),
-    ),
-  );
-  const sources = listed.flat().filter((name) => /\.(ts|json)$/.test(name) && !/\.(test|prop)\.ts$/.test(name));
-  for (const name of [...sources.sort(), 'package-lock.json', 'stryker.config.js', 'vitest.mutation.config.ts']) {
+/**
+ * Changes when anything changes that the fate of a mutant depends on: what these tests import, however far away. Not the
+ * tests themselves: Stryker looks at those.
+ */
+async function hashOfSources(tests) {
+  const [{ createVitest }, { cruise }] = await Promise.all([import('vitest/node'), import('dependency-cruiser')]);
+  process.env.FUSEPROOF_MUTATION_TESTS = tests.join(' ');
+  const vitest = await createVitest('test', { config: 'vitest.mutation.config.ts', watch: false });
+  const files = (await vitest.globTestSpecifications()).map(({ moduleId }) => relative('', moduleId));
+  await vitest.close();
+  const { output } = await cruise(files, { exclude: 'node_modules', tsPreCompilationDeps: true });
+  const sources = output.modules.flatMap(({ coreModule, source }) => (coreModule ? [] : [source]));
+  const { packages } = JSON.parse(await readFile('package-lock.json', 'utf8'));
+  const versions = Object.entries(packages).map(([path, { version }]) => [path, version]);
+  const hash = createHash('sha256').update(JSON.stringify(versions));
+  const always = ['stryker.config.js', 'vitest.mutation.config.ts'];
+  for (const name of [...sources.filter((source) => !/\.(test|prop)\.ts$/.test(source)).sort(), ...always]) {
     hash.update(name).update(await readFile(name));
   }
   return hash.digest('hex');
 }
 
 /**
- * Mutates one area. Where no source has changed since its last run, Stryker runs only what other tests may change.
+ * Mutates one area. Where no source that its tests reach has changed since its last run, Stryker runs only what other tests
+ * may change.
  * @returns Stryker's report, and the minutes of the last run of every mutant
  */
-async function run(name, concurrency, sources) {
+async function run(name, concurrency) {
   const { Stryker } = await import('@stryker-mutator/core');
   const { mutate, tests } = AREAS[name];
   const latest = `reports/latest.mutation-${name}`;
+  const sources = await hashOfSources(tests);
   const before = await readFile(`${latest}.run.json`, 'utf8').then(JSON.parse, () => undefined);
   const isKnown = before?.sources === sources;
-  process.env.FUSEPROOF_MUTATION_TESTS = tests.join(' ');
   const started = performance.now();
   await new Stryker({
     ...(concurrency === undefined ? {} : { concurrency: Number(concurrency) }),
@@ -187,10 +213,9 @@ async function main() {
   if (unknown.length > 0) throw new Error(`unknown: ${unknown.join(', ')}; choose of ${names.join(', ')}`);
   const isWhole = positionals.length === 0;
   await mkdir('reports', { recursive: true });
-  const sources = await hashOfSources();
   const report = { files: {}, minutes: 0 };
   for (const name of isWhole ? names : positionals) {
-    const area = await run(name, values.concurrency, sources);
+    const area = await run(name, values.concurrency);
     Object.assign(report.files, area.files);
     report.minutes += area.minutes;
   }

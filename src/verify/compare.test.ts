@@ -129,6 +129,15 @@ describe('compare', () => {
 });
 
 describe('compareBits', () => {
+  test('of an array and itself, as where stored weights are our own, finds every NaN', () => {
+    const same = Float32Array.of(1, Number.NaN, 2, Number.NaN);
+    const comparison = compareBits(same, same);
+    expect(comparison).toMatchObject({ verdict: 'fail', compared: 4, failures: 2 });
+    expect(comparison.worst.map(({ index }) => index)).toEqual([1, 3]);
+    const finite = Float32Array.of(1, 2);
+    expect(compareBits(finite, finite).verdict).toBe('pass');
+  });
+
   test.each<[string, number, number, Verdict]>([
     ['the same float', 0.1, 0.1, 'pass'],
     ['a unit in the last place', 1 + 2 ** -23, 1, 'fail'],

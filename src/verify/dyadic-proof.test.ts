@@ -4,7 +4,7 @@ import { type Fusion, fuse } from '../fused/fuse.ts';
 import { evaluateFloat64 } from '../interpreters/float64.ts';
 import { NetworkBuilder } from '../network/builder.ts';
 import type { Network, Node, Op } from '../network/ops.ts';
-import { FLOAT32 } from '../network/precision.ts';
+import { FLOAT32, NO_PRECISION } from '../network/precision.ts';
 import { toFloat32 } from '../network/tensor.ts';
 import { DYADIC_EPS, dyadicInput, dyadicWeights } from '../weights/dyadic.ts';
 import { checkDyadic } from './dyadic.ts';
@@ -158,6 +158,48 @@ describe('a node that fusing leaves alone', () => {
     expect(findings.map(({ shape }) => shape)).toEqual([[1, 4, 4, 3]]);
     expect(findings[0]!.comparison).toMatchObject({ verdict: 'pass', compared: 48 });
   });
+});
+
+test('an engine that states no precision is inconclusive, with the reason', async () => {
+  const info = { ...engine().info, precision: undefined };
+  const [finding, ...others] = await checkDyadic(
+    fuse(only({ kind: 'relu' }, [1, 1, 4, 5])),
+    [{ ...engine(), info }],
+    1,
+  );
+  expect(others).toEqual([]);
+  expect(finding!.comparison).toMatchObject({ verdict: 'inconclusive', compared: 0, reason: NO_PRECISION });
+});
+
+test('of a tensor that is no map the first two dimensions are enough', async () => {
+  const findings = await checkDyadic(fuse(only({ kind: 'relu' }, [2, 3, 20])), [engine()], SEED);
+  expect(findings.map(({ shape, comparison }) => [shape, comparison.verdict])).toEqual([[[2, 3], 'pass']]);
+});
+
+describe('pieces that differ only in how the forms name their inputs', () => {
+  /** The sum of the first two inputs, then that of the others. */
+  const sums = (() => {
+    const builder = new NetworkBuilder('sums');
+    const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((name) => builder.input(name, [1, 2, 4, 5]));
+    const both = [builder.add('ab', { kind: 'add' }, [a!, b!]), builder.add('cd', { kind: 'add' }, [c!, d!])];
+    return fuse(builder.build(builder.add('last', { kind: 'add' }, both)));
+  })();
+
+  test.each([
+    ['are run once where the names agree', ['c', 'd'], ['ab']],
+    ['are run one by one where they do not', ['d', 'c'], ['ab', 'cd']],
+  ] as const)('%s', async (_name, [c, d], run) => {
+    const sameValue = new Map([...sums.sameValue, ['c', c], ['d', d]]);
+    const findings = await checkDyadic({ ...sums, sameValue }, [engine()], SEED);
+    expect(findings.map(({ piece }) => piece)).toEqual(run);
+  });
+});
+
+test('a deploy node that reads what its region computes within fails', async () => {
+  const fusion = fuse(convNorm());
+  const sameValue = new Map([...fusion.sameValue, ['input', 'm.c']]);
+  const findings = await checkDyadic({ ...fusion, sameValue }, [engine()], SEED);
+  expect(findings.map(({ piece, comparison }) => [piece, comparison.verdict])).toEqual([['m', 'fail']]);
 });
 
 test('windows of which no batch norm stands before them pass in both forms', async () => {

@@ -5,6 +5,7 @@ import type { FusedWeights, Rule } from '../fused/rule.ts';
 import { convBatchNorm } from '../fused/rules/conv-batch-norm.ts';
 import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
+import { withInputShapes } from '../network/graph.ts';
 import type { Network } from '../network/ops.ts';
 import { familyOf } from '../reference/families.ts';
 import { variants } from '../reference/variants.ts';
@@ -241,6 +242,19 @@ describe('a corrupted fusion fails, and says where', () => {
     expect(verdictOf(findings.slice(1, -1))).toBe('pass');
     expect(findings.at(-1)!.comparison).toMatchObject({ verdict: 'fail', compared: 60 });
   });
+});
+
+test('a network whose tensors have no elements is no pass', async () => {
+  const builder = new NetworkBuilder('empty');
+  const network = builder.build(builder.add('act', { kind: 'relu' }, [builder.input('input', [1, 3])]));
+  const findings = await checkExact(fuse(withInputShapes(network, new Map([['input', [0, 3]]]))), 1);
+  expect(findings.map(({ piece, shape, comparison }) => [piece, shape, comparison])).toEqual(
+    ['act', 'empty'].map((name) => [
+      name,
+      [0, 3],
+      { verdict: 'nothing compared', compared: 0, failures: 0, worstRatio: 0, worst: [] },
+    ]),
+  );
 });
 
 test('a seed that is none is refused', async () => {

@@ -147,3 +147,65 @@ describe('a ledger', () => {
     expect(ledger.summaries()[1]).not.toHaveProperty('rounding');
   });
 });
+
+describe('the regions of a tier', () => {
+  const at = (actual: number, expected: number, bound: number): Partial<Finding> => {
+    const difference = { index: 0, actual, expected, bound, ratio: Math.abs(actual - expected) / bound };
+    return { comparison: { ...comparisonOf('pass', 3, difference.ratio), worst: [difference] } };
+  };
+  const regionsOf = (...findings: readonly Partial<Finding>[]) => {
+    const ledger = new Ledger();
+    for (const each of findings) ledger.add(finding(each));
+    return Object.fromEntries(ledger.summaries().map(({ tier, regions }) => [tier, regions]));
+  };
+
+  test('have the error, the bound and the place of each, the same in both tiers that have bounds', () => {
+    const [stem, head] = [{ piece: 'stem' }, { piece: 'head' }];
+    const regions = regionsOf(
+      { ...stem, ...at(5, 3, 8) },
+      { ...head, ...at(1, 1.5, 4) },
+      { ...head, ...at(3, 2, 16), tier: 'runtime' },
+      { ...stem, ...at(2, 2, 32), tier: 'runtime' },
+      { piece: 'last', ...at(1, 0, 2), tier: 'runtime' },
+    );
+    expect(regions).toEqual({
+      algebra: [
+        { region: 'stem', place: 0, error: 2, bound: 8 },
+        { region: 'head', place: 1, error: 0.5, bound: 4 },
+      ],
+      runtime: [
+        { region: 'head', place: 1, error: 1, bound: 16 },
+        { region: 'stem', place: 0, error: 0, bound: 32 },
+        { region: 'last', place: 2, error: 1, bound: 2 },
+      ],
+    });
+  });
+
+  test.each<[string, readonly [number, number], readonly [number, number], number]>([
+    ['the first, if it is nearer to its bound', [1, 10], [2, 40], 1],
+    ['the second, if it is', [1, 10], [3, 4], 3],
+    ['the first of two that are as near', [1, 2], [2, 4], 1],
+  ])('of two inputs show %s', (_name, [one, small], [other, large], error) => {
+    const { algebra } = regionsOf(at(one, 0, small), at(other, 0, large));
+    expect(algebra).toHaveLength(1);
+    expect(algebra![0]).toMatchObject({ region: 'stem', error });
+  });
+
+  test.each<[string, Partial<Finding>]>([
+    ['no bound', { ...at(1, 0, 2), tier: 'weights' }],
+    ['no number', at(Number.NaN, 0, 2)],
+    ['no finite error', at(Number.POSITIVE_INFINITY, 0, 2)],
+    ['no finite bound', at(1, 0, Number.POSITIVE_INFINITY)],
+    ['nothing compared', { comparison: comparisonOf('nothing compared', 0) }],
+  ])('leave out what has %s', (_name, left) => {
+    expect(Object.values(regionsOf(left))).toEqual([undefined]);
+  });
+});
+
+test('who asks to be told hears of every finding, in order', () => {
+  const heard: Finding[] = [];
+  const ledger = new Ledger((each) => heard.push(each));
+  const findings = [finding(), finding({ piece: 'head', comparison: comparisonOf('fail', 1, 2) })];
+  for (const each of findings) ledger.add(each);
+  expect(heard).toEqual(findings);
+});
