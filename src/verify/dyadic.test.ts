@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { type Engine, type Precision, UnsupportedOp } from '../engines/engine.ts';
-import { openEngine } from '../engines/index.ts';
 import { deployForms, fuseTo } from '../fused/forms.ts';
 import { type Fusion, fuse } from '../fused/fuse.ts';
 import type { FusedWeights } from '../fused/rule.ts';
@@ -10,7 +9,6 @@ import { InputError } from '../network/errors.ts';
 import { isKind, type Network, type Op } from '../network/ops.ts';
 import { FLOAT32 } from '../network/precision.ts';
 import { repMlpNet } from '../reference/repmlpnet.ts';
-import { repVit } from '../reference/repvit.ts';
 import { DYADIC_EPS, dyadicInput, dyadicWeights } from '../weights/dyadic.ts';
 import { checkDyadic } from './dyadic.ts';
 import type { Finding } from './findings.ts';
@@ -340,34 +338,24 @@ describe('what is run', () => {
   });
 });
 
-describe('networks of the published kinds leave nothing open', () => {
-  test('repvit_m2_3, the widest, on a real engine', async () => {
-    const { config, resolution } = repVit.variants.find(({ name }) => name === 'repvit_m2_3')!;
-    const train = repVit.build(config, { batch: 1, height: resolution, width: resolution });
-    const findings = await checkDyadic(fuseTo(deployForms(train)[0], train), [await openEngine('onnxruntime')], 1);
+test('a RepMLPNet of the largest windows, 64x64, leaves nothing open', async () => {
+  const side = 32;
+  const config = {
+    ...repMlpNet.variants[0]!.config,
+    channels: [4],
+    hs: [side],
+    ws: [side],
+    num_blocks: [1],
+    sharesets_nums: [2],
+  };
+  const train = repMlpNet.build(config, { batch: 1, height: 4 * side, width: 4 * side });
+  // Sums over a quarter of the pixels, held against a quarter of what float32 takes.
+  const engine = stub({ precision: { ...precision, unitRoundoff: 2 ** -22 } });
+  for (const form of deployForms(train)) {
+    const findings = await checkDyadic(fuseTo(form, train), [engine], 1);
     expect(failuresOf(findings)).toEqual([]);
-    expect(findings.length).toBeGreaterThan(50);
-  });
-
-  test('a RepMLPNet of the largest windows, 64x64', async () => {
-    const side = 32;
-    const config = {
-      ...repMlpNet.variants[0]!.config,
-      channels: [4],
-      hs: [side],
-      ws: [side],
-      num_blocks: [1],
-      sharesets_nums: [2],
-    };
-    const train = repMlpNet.build(config, { batch: 1, height: 4 * side, width: 4 * side });
-    // Sums over a quarter of the pixels, held against a quarter of what float32 takes.
-    const engine = stub({ precision: { ...precision, unitRoundoff: 2 ** -22 } });
-    for (const form of deployForms(train)) {
-      const findings = await checkDyadic(fuseTo(form, train), [engine], 1);
-      expect(failuresOf(findings)).toEqual([]);
-      expect(findings.length).toBeGreaterThan(15);
-    }
-  });
+    expect(findings.length).toBeGreaterThan(15);
+  }
 });
 
 test('a corrupted fusion is a finding, not a crash', async () => {

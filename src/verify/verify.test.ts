@@ -12,6 +12,7 @@ import { buildRepMlpNet, completeRepMlpNetConfig, repMlpNet } from '../reference
 import { buildRepVit, completeRepVitConfig, repVit } from '../reference/repvit.ts';
 import type { InputSize } from '../reference/size.ts';
 import { randomInput, randomWeights } from '../weights/random.ts';
+import { checkDyadic } from './dyadic.ts';
 import { type Finding, TIERS, type Tier, type Verification, type VerifyRequest, verify } from './verify.ts';
 
 const SEED = 11;
@@ -611,4 +612,12 @@ describe('only', () => {
     await expect(replay).rejects.toThrow(InputError);
     await expect(replay).rejects.toThrow(`${only} is no region of repvit's deploy form`);
   });
+});
+
+test('the dyadic tier leaves nothing open of repvit_m2_3, the widest', async () => {
+  const { config, resolution } = repVit.variants.find(({ name }) => name === 'repvit_m2_3')!;
+  const train = repVit.build(config, { batch: 1, height: resolution, width: resolution });
+  const findings = await checkDyadic(fuseTo(deployForms(train)[0], train), [await openEngine('onnxruntime')], 1);
+  expect(findings.filter(({ comparison }) => comparison.verdict !== 'pass')).toEqual([]);
+  expect(findings.length).toBeGreaterThan(50);
 });
