@@ -158,8 +158,8 @@ export function toMarkdown({ files, survivors }, minutes) {
 }
 
 /**
- * Changes when anything changes that the fate of a mutant depends on: what these tests import, however far away. Not the
- * tests themselves: Stryker looks at those.
+ * Changes when anything changes that the fate of a mutant depends on: what these tests import, however far away, and the
+ * versions of the packages that it names. Not the tests themselves: Stryker looks at those.
  */
 async function hashOfSources(tests) {
   const [{ createVitest }, { cruise }] = await Promise.all([import('vitest/node'), import('dependency-cruiser')]);
@@ -169,12 +169,18 @@ async function hashOfSources(tests) {
   await vitest.close();
   const { output } = await cruise(files, { exclude: 'node_modules', tsPreCompilationDeps: true });
   const sources = output.modules.flatMap(({ coreModule, source }) => (coreModule ? [] : [source]));
-  const { packages } = JSON.parse(await readFile('package-lock.json', 'utf8'));
-  const versions = Object.entries(packages).map(([path, { version }]) => [path, version]);
-  const hash = createHash('sha256').update(JSON.stringify(versions));
   const always = ['stryker.config.js', 'vitest.mutation.config.ts'];
+  const manifest = JSON.parse(await readFile('package.json', 'utf8'));
+  const pinned = Object.entries({
+    ...manifest.devDependencies,
+    ...manifest.optionalDependencies,
+    ...manifest.dependencies,
+  });
+  const hash = createHash('sha256');
   for (const name of [...sources.filter((source) => !/\.(test|prop)\.ts$/.test(source)).sort(), ...always]) {
-    hash.update(name).update(await readFile(name));
+    const text = await readFile(name, 'utf8');
+    hash.update(name).update(text);
+    for (const [pack, version] of pinned) if (text.includes(`'${pack}`)) hash.update(`${pack}@${version}`);
   }
   return hash.digest('hex');
 }
