@@ -225,6 +225,12 @@ describe('golden accept and reject', () => {
       join(folder, 'fixtures', `${TAPPED}.safetensors`),
     );
     await rm(join(folder, 'pending/fixtures', `${TAPPED}.safetensors`));
+    const before = await snapshot();
+    for (const args of [['reject', '--all'], ['diff']]) {
+      const { code, stderr } = await fuseproof(...args);
+      expect([code, stderr.includes('an accept was cut short')]).toEqual([2, true]);
+    }
+    expect(await snapshot()).toEqual(before);
     expect((await fuseproof('accept', '--all')).code).toBe(0);
     expect(await checkFiles(folder, await readManifest(folder))).toEqual([]);
   });
@@ -255,8 +261,12 @@ describe('golden check of a folder whose files are not those of the manifest', (
   it('missing and extra', async () => {
     await rm(join(folder, file));
     await writeFile(join(folder, 'fixtures', 'other.safetensors'), '');
+    await mkdir(join(folder, 'elsewhere', 'deep'), { recursive: true });
+    for (const extra of ['elsewhere/deep/other.txt', 'notes.txt']) await writeFile(join(folder, extra), '');
     const { code, stdout } = await fuseproof('check', '--quick', 'tiny_one_stage');
     expect(code).toBe(1);
+    expect(stdout).toMatch('elsewhere/deep/other.txt is extra');
+    expect(stdout).toMatch('notes.txt is extra');
     expect(stdout).toMatch(`${file} is missing; restore it`);
     expect(stdout).toMatch('fixtures/other.safetensors is extra: the manifest does not list it');
   });
@@ -277,7 +287,19 @@ describe('golden check of a folder whose files are not those of the manifest', (
     [
       'a name twice',
       JSON.stringify({ goldens: [goldenNamed(TAPPED), goldenNamed(TAPPED)] } satisfies Manifest),
-      'stands there twice',
+      'stands there twice; each name is unique',
+    ],
+    [
+      'a file twice',
+      JSON.stringify({
+        goldens: [goldenNamed(TAPPED), { ...goldenNamed(TAPPED), name: 'other' }],
+      } satisfies Manifest),
+      'stands there twice; each file is unique',
+    ],
+    [
+      'weights outside the folder',
+      JSON.stringify({ goldens: [{ ...goldenNamed(TAPPED), stored: { weights: '../../x', images: 'a/b' } }] }),
+      '/goldens/0/stored/weights',
     ],
   ])('a manifest of %s', async (_what, text, message) => {
     await writeFile(join(folder, 'manifest.json'), text);

@@ -5,7 +5,7 @@ import { sameShape, type Tensor } from '../network/tensor.ts';
 import { readSafetensors } from '../weights/safetensors.ts';
 import { PENDING } from './folder.ts';
 import type { Entry } from './manifest.ts';
-import type { Change } from './pending.ts';
+import { type Change, cutShort, placeOf } from './pending.ts';
 
 /** Elements that a difference shows. */
 const WORST_SHOWN = 3;
@@ -67,10 +67,13 @@ export interface GoldenDifference {
 
 /**
  * What changes, and by how much.
- * @throws InputError where a file cannot be read
+ * @throws InputError where a file cannot be read, is not what the pending manifest says, or is accepted already in part
  */
 export async function differenceOf(folder: string, change: Change): Promise<GoldenDifference> {
   const { name, kind } = change;
+  if (kind !== 'removed' && (await placeOf(folder, change.pending)) === 'accepted') {
+    throw cutShort(folder, change.pending);
+  }
   if (kind === 'new')
     return { name, kind, file: change.pending.file, facts: [], ...(await contents(folder, undefined, change.pending)) };
   if (kind === 'removed') return { name, kind, file: change.accepted.file, facts: [], tensors: [], lines: [] };

@@ -114,6 +114,6 @@ async function catalogueOf(golden: string, script: string, options: OracleOption
     );
   }
   const { code, lines, errors } = run;
-  if (code !== 0) throw absent(errors.trim().split('\n').at(-1) ?? `it ended with code ${code}`);
+  if (code !== 0) throw absent(errors.trim().split('\n').at(-1) || `it ended with code ${code}`);
   return JSON.parse(lines.join('\n')) as Catalogue;
 }

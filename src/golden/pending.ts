@@ -161,6 +161,30 @@ async function replacePending(folder: string, manifest: Manifest): Promise<void>
   }
 }
 
+async function isThere(path: string, sha256: string): Promise<boolean> {
+  return (await exists(path)) && (await sha256Of(path)) === sha256;
+}
+
+/**
+ * Where a pending golden's file is: among the pending, or at its place already where an accept was cut short.
+ * @throws InputError where it is at neither, or altered
+ */
+export async function placeOf(folder: string, { file, sha256 }: Entry): Promise<'pending' | 'accepted'> {
+  const from = join(folder, PENDING, file);
+  if (await isThere(from, sha256)) return 'pending';
+  if (await isThere(join(folder, file), sha256)) return 'accepted';
+  throw new InputError(
+    `${from} is not what ${PENDING}/${MANIFEST} says; make it again with golden update, or reject it`,
+  );
+}
+
+/** What to say of a pending golden that is at its place already. */
+export function cutShort(folder: string, { file, name }: Entry): InputError {
+  return new InputError(
+    `${join(folder, file)}: an accept was cut short and has put the pending file there; accept ${name} again, or restore the file from the repository and reject it then`,
+  );
+}
+
 /**
  * Makes pending goldens the accepted ones.
  * @throws InputError where a pending file is missing or not what its manifest says; nothing is changed then
@@ -176,14 +200,9 @@ async function acceptAll(folder: string, changes: readonly Change[]): Promise<vo
   const moves: { readonly from: string; readonly to: string }[] = [];
   for (const change of changes) {
     if (change.kind === 'removed') continue;
-    const { file, sha256 } = change.pending;
-    const [from, to] = [join(folder, PENDING, file), join(folder, file)];
-    if ((await exists(from)) && (await sha256Of(from)) === sha256) moves.push({ from, to });
-    // An accept that was cut short has moved it already.
-    else if (!(await exists(to)) || (await sha256Of(to)) !== sha256) {
-      throw new InputError(
-        `${from} is not what ${PENDING}/${MANIFEST} says; make it again with golden update, or reject it`,
-      );
+    const { file } = change.pending;
+    if ((await placeOf(folder, change.pending)) === 'pending') {
+      moves.push({ from: join(folder, PENDING, file), to: join(folder, file) });
     }
   }
   for (const { from, to } of moves) {
@@ -208,9 +227,19 @@ async function acceptAll(folder: string, changes: readonly Change[]): Promise<vo
   await forget(folder, changes);
 }
 
-/** Deletes pending goldens; the accepted ones stay. */
-export function reject(folder: string, changes: readonly Change[]): Promise<void> {
-  return forget(folder, changes);
+/**
+ * Deletes pending goldens; the accepted ones stay.
+ * @throws InputError where an accept that was cut short has replaced an accepted one already; nothing is changed then
+ */
+export async function reject(folder: string, changes: readonly Change[]): Promise<void> {
+  for (const change of changes) {
+    if (change.kind === 'removed') continue;
+    const { file, sha256 } = change.pending;
+    if (!(await exists(join(folder, PENDING, file))) && (await isThere(join(folder, file), sha256))) {
+      throw cutShort(folder, change.pending);
+    }
+  }
+  await forget(folder, changes);
 }
 
 async function forget(folder: string, changes: readonly Change[]): Promise<void> {
