@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ends, holm, overSessions, pOfNoDifference, together } from './replicates.ts';
+import { ends, overSessions, pOfNoDifference, together } from './replicates.ts';
 import { studentQuantile } from './student.ts';
 
 describe('overSessions', () => {
@@ -40,19 +40,6 @@ describe('pOfNoDifference', () => {
     expect(pOfNoDifference(overSessions([0.5, 0.5]))).toBe(0);
     expect(pOfNoDifference(overSessions([0, 0]))).toBe(1);
     expect(pOfNoDifference(overSessions([1]))).toBe(undefined);
-  });
-});
-
-describe('holm', () => {
-  test("agrees with R's p.adjust", () => {
-    // p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
-    expect(holm([0.01, 0.04, 0.03, 0.005]).map((p) => p.toFixed(3))).toEqual(['0.030', '0.060', '0.060', '0.020']);
-  });
-
-  test('stays below 1, and of one value is itself', () => {
-    expect(holm([0.9, 0.8])).toEqual([1, 1]);
-    expect(holm([0.2])).toEqual([0.2]);
-    expect(holm([])).toEqual([]);
   });
 });
 

@@ -57,21 +57,6 @@ export function pOfNoDifference({ mean, error, sessions }: OverSessions): number
 }
 
 /**
- * Holm's step-down correction: the chance that any of them is called different though none is stays below the level.
- * @returns the corrected p values, in the order given
- */
-export function holm(pValues: readonly number[]): number[] {
-  const corrected = Array<number>(pValues.length);
-  const order = [...pValues.keys()].sort((a, b) => pValues[a]! - pValues[b]!);
-  let largest = 0;
-  for (const [rank, index] of order.entries()) {
-    largest = Math.max(largest, Math.min(1, (pValues.length - rank) * pValues[index]!));
-    corrected[index] = largest;
-  }
-  return corrected;
-}
-
-/**
  * The mean of several independent estimates (the log of their geometric mean) with its interval: Welch and
  * Satterthwaite's degrees of freedom, rounded down.
  * @throws RangeError where there are none

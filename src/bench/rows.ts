@@ -1,5 +1,6 @@
 /** From sessions to the rows of the report: nothing is left out, and every number comes with how sure it is. */
 
+import { withHolm } from '../report/holm.ts';
 import { counted } from '../report/text.ts';
 import type { Measurement, NullControl, Profile, SessionRatio, Speedup, Suite } from '../report/types.ts';
 import { median, quantile } from './estimate.ts';
@@ -8,7 +9,6 @@ import type { ProfileResult } from './profile.ts';
 import {
   CONFIDENCE,
   ends,
-  holm,
   LOOKS,
   NARROW,
   type OverSessions,
@@ -203,8 +203,5 @@ export function rowsOf(
       if (!isNull(pair)) rated.push([speedup(timed, pair, ratio, isNoisy), ratio.over]);
     }
   }
-  const decidable = rated.map(([row]) => row).filter(({ pValue }) => pValue !== null);
-  const corrected = holm(decidable.map(({ pValue }) => pValue!));
-  for (const [index, row] of decidable.entries()) row.pHolm = corrected[index]!;
-  return { measurements, speedups: rated.map(([row]) => row), nullControls, suites: suitesOf(rated) };
+  return { measurements, speedups: withHolm(rated.map(([row]) => row)), nullControls, suites: suitesOf(rated) };
 }

@@ -74,6 +74,7 @@ describe('judge', () => {
     expect(judge(run, empty).judgements.every(({ verdict }) => verdict === 'new')).toBe(true);
     const less = { ...run, speedups: run.speedups.slice(1) };
     const lines = gateLines(judge(less, baselineOf(run, undefined)));
+    expect(lines[0]).toBe('against the baseline: pass; 1 ratio holds, 3 forms have equal counts');
     expect(lines[1]).toContain('not run: repvit_m0_9 on onnxruntime (1 thread, batch 1, 224x224), reference / deploy');
   });
 
@@ -96,6 +97,15 @@ describe('baselineOf', () => {
     ]);
     expect(second.counts).toEqual(first.counts);
     expect(await parseBaseline(JSON.stringify(second), 'it')).toEqual(second);
+  });
+
+  test('keeps counts, and no ratios, of another processor', async () => {
+    const run = await report();
+    const first = { ...baselineOf(run, undefined), cpu: 'Another CPU' };
+    const second = baselineOf({ ...run, speedups: run.speedups.slice(0, 1), audit: [] }, first);
+    expect(second.cpu).toBe('Some CPU');
+    expect(second.speedups.map(({ engine }) => engine)).toEqual(['onnxruntime']);
+    expect(second.counts).toEqual(first.counts);
   });
 
   test.each([

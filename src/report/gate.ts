@@ -1,6 +1,6 @@
 /** Holds a run against a baseline: what must stop a change, and what must not. */
 import type { Baseline, BaselineCounts, BaselineSpeedup } from './baseline-types.ts';
-import { grouped, interval, size } from './text.ts';
+import { counted, grouped, interval, size } from './text.ts';
 import type { Report, Speedup } from './types.ts';
 
 /** A ratio fails only where its whole interval lies under this part of the baseline's: noise alone does not get there. */
@@ -103,16 +103,17 @@ export function judge({ speedups, audit, environment }: Kept, baseline: Baseline
   };
 }
 
-/** A baseline of this run; what an older one has beside it is kept. */
+/** A baseline of this run; what an older one has beside it is kept, but no ratios of another processor. */
 export function baselineOf({ speedups, audit, environment }: Kept, before: Baseline | undefined): Baseline {
   const ratios = speedups.map(speedupEntry);
   const counts = audit.map(countEntry);
+  const kept = before?.cpu === environment.cpu ? before.speedups : [];
   const subjects = new Set([...ratios.map(speedupSubject), ...counts.map(countSubject)]);
   return {
     baselineVersion: 1,
     date: environment.date,
     cpu: environment.cpu,
-    speedups: [...(before?.speedups ?? []).filter((entry) => !subjects.has(speedupSubject(entry))), ...ratios],
+    speedups: [...kept.filter((entry) => !subjects.has(speedupSubject(entry))), ...ratios],
     counts: [...(before?.counts ?? []).filter((entry) => !subjects.has(countSubject(entry))), ...counts],
   };
 }
@@ -129,8 +130,10 @@ const SHOWN: Readonly<Record<Judgement['verdict'], boolean>> = {
 export function gateLines({ verdict, judgements, notes }: GateResult): readonly string[] {
   const passed = (kind: Judgement['kind']) =>
     judgements.filter((judgement) => judgement.kind === kind && judgement.verdict === 'pass').length;
+  const [ratios, forms] = [passed('ratio'), passed('count')];
+  const hold = `${counted(ratios, 'ratio')} ${ratios === 1 ? 'holds' : 'hold'}`;
   return [
-    `against the baseline: ${verdict}; ${passed('ratio')} ratios hold, ${passed('count')} forms have equal counts`,
+    `against the baseline: ${verdict}; ${hold}, ${counted(forms, 'form')} ${forms === 1 ? 'has' : 'have'} equal counts`,
     ...judgements
       .filter((judgement) => SHOWN[judgement.verdict])
       .map(({ verdict: said, subject, message }) => `${said}: ${subject}: ${message}`),

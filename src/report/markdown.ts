@@ -37,7 +37,7 @@ function table(
 /** One sentence's part about one pair of forms on one engine. */
 function gain(row: Speedup): string {
   const differs = row.outcome === 'faster' || row.outcome === 'slower';
-  const other = row.baseline === 'reference' ? '' : ` ${differs ? 'as' : 'to'} ${row.baseline}`;
+  const other = row.baseline === 'reference' ? '' : ` ${differs ? 'as' : 'against'} ${row.baseline}`;
   return `${gainText(row)}${other} on ${row.engine}`;
 }
 

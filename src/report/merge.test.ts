@@ -41,6 +41,15 @@ describe('mergeReports', () => {
     await validateReport(only!.report);
   });
 
+  test('corrects p values for all that is joined', () => {
+    const files = ['onnxruntime', 'cpu'].map((engine) => {
+      const { speedups, ...rest } = shard(engine);
+      const rows = speedups.map((row) => ({ ...row, pValue: 0.01, pHolm: 0.01 }));
+      return { file: `${engine}.json`, report: { ...rest, speedups: rows as Report['speedups'] } };
+    });
+    expect(mergeReports(files)[0]!.report.speedups.map(({ pHolm }) => pHolm)).toEqual([0.02, 0.02]);
+  });
+
   test('gives each machine a column', () => {
     const machines = mergeReports([
       { file: 'a.json', report: onCpu(sampleReport(), 'A') },

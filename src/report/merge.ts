@@ -1,4 +1,5 @@
 /** Puts reports of several machines, or of several parts of one run, side by side. */
+import { withHolm } from './holm.ts';
 import type { Machine } from './html/machines.ts';
 import type { KillMatrixReport, Report } from './types.ts';
 
@@ -60,7 +61,7 @@ function join(parts: readonly Report[]): Report {
     verdict: worst(parts.map(({ verdict }) => verdict)),
     partial: parts.some(({ partial }) => partial),
     measurements: all((part) => part.measurements),
-    speedups: all((part) => part.speedups),
+    speedups: withHolm(all((part) => part.speedups)),
     nullControls: all((part) => part.nullControls),
     suites: all((part) => part.suites),
     throughput: all((part) => part.throughput),

@@ -262,7 +262,7 @@ export function speedupSection(machines: readonly Machine[], draw: Draw): Sectio
         ? paragraph('Nothing was timed.')
         : [
             paragraph(
-              'How many times as fast the deploy form runs, from sessions in fresh processes. Right of 1 it is faster. An interval that crosses 1, or is wider than what it is compared with, decides nothing.',
+              'How many times as fast the deploy form runs, from sessions in fresh processes. Right of 1 it is faster. An interval that holds 1 shows no difference; one of fewer than 5 sessions, or that reaches more than 1 % to either side, is inconclusive.',
             ),
             keys,
             ...charts,
