@@ -40,4 +40,5 @@ test('and what the sessions so far say, with an interval from the second one on'
   const said = (estimates: readonly number[]) => timing({ step, secondsLeft: 1, soFar: overSessions(estimates) }).what;
   expect(said([Math.log(1.5)])).toBe('so far 1.500, quad 1 of 4');
   expect(said([Math.log(1.5), Math.log(1.5)])).toBe('so far 1.500 (1.500 to 1.500), quad 1 of 4');
+  expect(said([-3, 3])).toBe('so far 1.000 (still a factor of over 1000 to either side), quad 1 of 4');
 });

@@ -1,4 +1,4 @@
-import { ends, type OverSessions } from './replicates.ts';
+import { asideText, ends, type OverSessions } from './replicates.ts';
 import type { BenchProgress } from './run.ts';
 import type { SessionProgress } from './session.ts';
 import type { Setting } from './settings.ts';
@@ -18,10 +18,15 @@ function stepText(step: SessionProgress): string {
   return step.phase === 'load' ? 'loading' : 'warming up';
 }
 
+/** Half-width, on the log scale, beyond which the ends of an interval say nothing. */
+const WIDEST_SHOWN = 1;
+
 /** Of the deploy form against the train form, as the sessions so far have it. */
 function soFarText(soFar: OverSessions): string {
   const { low, high } = ends(soFar);
-  const interval = low === null || high === null ? '' : ` (${low.toFixed(3)} to ${high.toFixed(3)})`;
+  const known = low === null || high === null ? '' : ` (${low.toFixed(3)} to ${high.toFixed(3)})`;
+  // Two sessions on a loaded machine may leave a ratio open by a factor of 10^43.
+  const interval = (soFar.halfWidth ?? 0) > WIDEST_SHOWN ? ` (still ${asideText(soFar.halfWidth!)})` : known;
   return `so far ${Math.exp(soFar.mean).toFixed(3)}${interval}`;
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ends, overSessions, pOfNoDifference, together } from './replicates.ts';
+import { asideText, ends, overSessions, pOfNoDifference, together } from './replicates.ts';
 import { studentQuantile } from './student.ts';
 
 describe('overSessions', () => {
@@ -63,4 +63,13 @@ describe('together', () => {
     expect(together([overSessions([1]), overSessions([1, 2])])).toEqual({ mean: 1.25, halfWidth: undefined });
     expect(() => together([])).toThrow(RangeError);
   });
+});
+
+test.each([
+  [0.0123, '1.2 % to either side'],
+  [0.1, 'a factor of 1.11 to either side'],
+  [3.857, 'a factor of 47.3 to either side'],
+  [100, 'a factor of over 1000 to either side'],
+])('a half-width of %d reaches %s', (halfWidth, text) => {
+  expect(asideText(halfWidth)).toBe(text);
 });

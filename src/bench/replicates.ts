@@ -49,6 +49,16 @@ export function ends({ mean, halfWidth }: Pick<OverSessions, 'mean' | 'halfWidth
   return { low: Math.exp(mean - halfWidth), high: Math.exp(mean + halfWidth) };
 }
 
+/** How far an interval reaches, in words; as a factor where a percentage would not say it. */
+export function asideText(halfWidth: number): string {
+  const far = halfWidth < 0.1 ? `${(100 * halfWidth).toFixed(1)} %` : `a factor of ${factorText(Math.exp(halfWidth))}`;
+  return `${far} to either side`;
+}
+
+function factorText(factor: number): string {
+  return factor < 1000 ? factor.toPrecision(3) : 'over 1000';
+}
+
 /** Two-sided p of "the ratio is 1", times the number of looks; undefined where there is one session. */
 export function pOfNoDifference({ mean, error, sessions }: OverSessions): number | undefined {
   if (error === undefined) return undefined;

@@ -7,6 +7,7 @@ import { median, quantile } from './estimate.ts';
 import { type Arm, type ArmPair, armsOf, isNull } from './prepare.ts';
 import type { ProfileResult } from './profile.ts';
 import {
+  asideText,
   CONFIDENCE,
   ends,
   LOOKS,
@@ -106,7 +107,7 @@ function noteOf({ over, row }: Ratio, { setting, results, stopped }: TimedSettin
     halfWidth === undefined
       ? 'one session has no interval'
       : halfWidth > NARROW
-        ? `${(100 * halfWidth).toFixed(1)} % to either side after ${sessions} sessions, where 1 % is asked for`
+        ? `${asideText(halfWidth)} after ${sessions} sessions, where 1 % is asked for`
         : '';
   return [
     wide,

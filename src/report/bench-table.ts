@@ -161,6 +161,6 @@ export function benchTable(report: Report): string {
     ...modelsOf(report).map((model) => modelBlock(report, model)),
     ...asides,
     ...(asides.length > 0 ? [''] : []),
-    wrap(HONEST_NOTE),
+    ...(report.speedups.length > 0 ? [wrap(HONEST_NOTE)] : []),
   ].join('\n');
 }
