@@ -757,6 +757,6 @@ export function columnsOf(
       });
       values.set(node.name, evaluate(inputs));
     }
-    return values.get(network.output)!;
+    return explicit(values.get(network.output)!);
   };
 }

@@ -184,6 +184,13 @@ describe('what is set apart in probes', () => {
     expect(verdictsOf(check(sumOf('a'), sumOf('a'), {}, {}))).toEqual(['pass']);
   });
 
+  test('is each element that goes its own way, through both forms', () => {
+    const twice = (name: string) => chain(name, [1, 2, 3, 3], { kind: 'scale', factor: 2 });
+    expect(verdictsOf(check(twice('a'), twice('b'), {}, {}))).toEqual(['pass']);
+    const thrice = chain('c', [1, 2, 3, 3], { kind: 'scale', factor: 3 });
+    expect(verdictsOf(check(twice('a'), thrice, {}, {}))).toEqual(['fail']);
+  });
+
   test('of a region of zeros are each element of its input, and no input at all', () => {
     const zeros = chain('z', [1, 2, 4, 4], { ...pixel, outChannels: 3, kernel: [2, 3], bias: true });
     const weights = { 'z.0.weight': new Float64Array(36), 'z.0.bias': [0, 0, 0] };

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type Engine, type Precision, UnsupportedOp } from '../engines/engine.ts';
+import type { Field } from '../fused/field.ts';
 import { deployForms, fuseTo } from '../fused/forms.ts';
 import { type Fusion, fuse } from '../fused/fuse.ts';
 import type { FusedWeights } from '../fused/rule.ts';
@@ -366,14 +367,29 @@ test('a corrupted fusion is a finding, not a crash', async () => {
   expect(failuresOf(unfit).map(row)).toEqual([['m', 'stub', 'deploy', 'fail']]);
 });
 
-test.each([
-  [2 ** -40, /^fusing rounds: \S+ is not exact in float32$/],
-  [2 ** -60, /^fusing rounds: \S+ \+ \S+ is not exact in float64$/],
-])('a rule that adds %d rounds: inconclusive', async (summand, reason) => {
+type Change = <T>(field: Field<T>, weight: T) => T;
+
+test.each<[string, Change, RegExp]>([
+  [
+    'adds 2^-40: it rounds',
+    (field, weight) => field.add(weight, field.of(2 ** -40)),
+    /^fusing rounds: \S+ is not exact in float32$/,
+  ],
+  [
+    'adds 2^-60: it rounds',
+    (field, weight) => field.add(weight, field.of(2 ** -60)),
+    /^fusing rounds: \S+ \+ \S+ is not exact in float64$/,
+  ],
+  [
+    'divides by zero',
+    (field, weight) => field.div(weight, field.of(0)),
+    /^fusing rounds: -?Infinity is not exact in float32$/,
+  ],
+])('a rule that %s: inconclusive', async (_what, change, reason) => {
   const steps = scaled.steps.map((step) => {
     const weights: FusedWeights = (field, source) => {
       const made = step.weights(field, source);
-      made.weight![0] = field.add(made.weight![0]!, field.of(summand));
+      made.weight![0] = change(field, made.weight![0]!);
       return made;
     };
     return { ...step, weights };

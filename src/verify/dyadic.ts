@@ -102,7 +102,8 @@ function exactFloat32(reference: Network): Field<number> {
   // A product of float32 numbers is exact in float64; a quotient or a root that float32 holds is it, too, as its product
   // with the divisor, or with itself, has no more than 48 bits.
   const held = (value: number): number => {
-    if (Math.fround(value) !== value) throw new Rounded(`fusing rounds: ${value} is not exact in float32`);
+    if (Math.fround(value) !== value || !Number.isFinite(value))
+      throw new Rounded(`fusing rounds: ${value} is not exact in float32`);
     return value;
   };
   const sum = (a: number, b: number): number => {
