@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import { InputError } from '../network/errors.ts';
 import type { Baseline } from '../report/baseline-types.ts';
-import { baselineOf, type GateResult, gateLines, judge } from '../report/gate.ts';
+import { baselineOf, type GateResult, gateLines, isKnown, judge } from '../report/gate.ts';
+import { counted } from '../report/text.ts';
 import type { Report } from '../report/types.ts';
 import { parseBaseline } from '../report/validate.ts';
 import { readWholeFile } from '../weights/read-file.ts';
@@ -58,7 +59,9 @@ export async function openGate({ baseline: path, updateBaseline, out }: GateOpti
           return [`${target}: not written, for the run ${why}`];
         }
         await writeFileAtomically(target, `${JSON.stringify(baselineOf(report, before), null, 2)}\n`);
-        return [`Baseline written: ${target}`];
+        const unknown = report.speedups.filter((row) => !isKnown(row)).length;
+        const leftOut = `; not in it: ${counted(unknown, 'ratio')} not known to within 3 %`;
+        return [`Baseline written: ${target}${unknown === 0 ? '' : leftOut}`];
       },
     };
   }

@@ -33,7 +33,7 @@ const precision: Precision = {
 };
 
 const FIX =
-  'install a driver for Vulkan; without a GPU, Mesa has a software adapter (Debian: apt install libvulkan1 mesa-vulkan-drivers)';
+  "install a driver for Vulkan; without a GPU a software adapter: a recent Mesa (Debian, Ubuntu: apt install libvulkan1 mesa-vulkan-drivers), or the SwiftShader of Debian's chromium (VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json)";
 
 /** Where Linux has its libraries. */
 const LIBRARIES = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib'];

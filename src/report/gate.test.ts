@@ -99,6 +99,13 @@ describe('baselineOf', () => {
     expect(await parseBaseline(JSON.stringify(second), 'it')).toEqual(second);
   });
 
+  test.each([null, 0.04])('leaves out a ratio that noise left open: half-width %d', async (halfWidth) => {
+    const run = await report();
+    const [first, ...rest] = run.speedups;
+    const { speedups } = baselineOf({ ...run, speedups: [{ ...first!, halfWidth }, ...rest] }, undefined);
+    expect(speedups.map(({ engine }) => engine)).toEqual(['cpu']);
+  });
+
   test('keeps counts, and no ratios, of another processor', async () => {
     const run = await report();
     const first = { ...baselineOf(run, undefined), cpu: 'Another CPU' };

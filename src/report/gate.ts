@@ -103,9 +103,14 @@ export function judge({ speedups, audit, environment }: Kept, baseline: Baseline
   };
 }
 
-/** A baseline of this run; what an older one has beside it is kept, but no ratios of another processor. */
+/** Whether a ratio is known to within what the gate tolerates: of another one, noise would fail later runs. */
+export function isKnown({ halfWidth }: Speedup): boolean {
+  return halfWidth !== null && halfWidth <= -Math.log(TOLERATED);
+}
+
+/** A baseline of this run, of the ratios that are known; what an older one has beside it is kept, but no ratios of another processor. */
 export function baselineOf({ speedups, audit, environment }: Kept, before: Baseline | undefined): Baseline {
-  const ratios = speedups.map(speedupEntry);
+  const ratios = speedups.filter(isKnown).map(speedupEntry);
   const counts = audit.map(countEntry);
   const kept = before?.cpu === environment.cpu ? before.speedups : [];
   const subjects = new Set([...ratios.map(speedupSubject), ...counts.map(countSubject)]);

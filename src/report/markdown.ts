@@ -11,6 +11,8 @@ import {
   measured,
   milliseconds,
   modelsOf,
+  noiseText,
+  pText,
   size,
 } from './text.ts';
 import { throughputCells } from './throughput-table.ts';
@@ -48,7 +50,9 @@ function headline(report: Report): string {
     return `- ${model}, fused: ${timed.map(gain).join(', ')}`;
   });
   const partial = report.partial ? ' Partial: the run was interrupted.' : '';
-  return [`**Verdict: ${report.verdict}.**${partial} What fusing bought:`, '', ...sentences].join('\n');
+  const noise = noiseText(report);
+  const warning = noise === undefined ? [] : ['', `**${noise}**`];
+  return [`**Verdict: ${report.verdict}.**${partial} What fusing bought:`, '', ...sentences, ...warning].join('\n');
 }
 
 function timingRow(report: Report, row: Speedup): string[] {
@@ -67,6 +71,7 @@ function timingRow(report: Report, row: Speedup): string[] {
     row.estimate.toFixed(3),
     interval(row),
     row.outcome,
+    pText(row.pHolm),
     String(row.sessions.length),
     control === undefined
       ? ''
@@ -97,6 +102,7 @@ function latencySection(report: Report): string {
         ['baseline / arm', 'right'],
         ['95 % interval', 'right'],
         ['outcome', 'left'],
+        ['p (Holm)', 'right'],
         ['sessions', 'right'],
         ['null control', 'right'],
       ],

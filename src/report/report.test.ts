@@ -214,12 +214,21 @@ describe('benchMarkdown', () => {
     ]);
   });
 
+  test('warns where a null control strayed', () => {
+    const warning =
+      '**Too noisy to be trusted: against itself the deploy form was off by more than 1 %, repvit_m0_9 on cpu (1 of 1 session). Close other programs.**';
+    expect(lines(sampleReport())[6]).toBe(warning);
+    const quiet = sampleReport();
+    for (const control of quiet.nullControls) control.noisy = false;
+    expect(benchMarkdown(quiet)).not.toContain('Too noisy');
+  });
+
   test('names the form that the deploy form is held against, where it is not the train form', () => {
     expect(lines(withOfficial())[4]).toBe(
       '- repvit_m0_9, fused: 1.10 times as fast on onnxruntime, inconclusive on cpu, 2.80 times as fast as deploy-official on onnxruntime, 1.00 times as fast as deploy-official on wasm',
     );
     expect(lines(withOfficial())).toContain(
-      '| repvit_m0_9 | onnxruntime | 224x224 | 1 | 1 | deploy-official | deploy | 98.1 | 10.7 | 2.801 | 2.700 to 2.900 | faster | 1 | 1.0012 (0.998 to 1.005) |',
+      '| repvit_m0_9 | onnxruntime | 224x224 | 1 | 1 | deploy-official | deploy | 98.1 | 10.7 | 2.801 | 2.700 to 2.900 | faster | 0.020 | 1 | 1.0012 (0.998 to 1.005) |',
     );
   });
 
@@ -242,7 +251,7 @@ describe('benchMarkdown', () => {
 
   test('shows both forms, the ratio, its interval and the null control', () => {
     expect(lines(sampleReport())).toContain(
-      '| repvit_m0_9 | cpu | 224x224 | 1 | 1 | reference | deploy | 1830 | 1772 | 1.033 | 0.990 to 1.050 | inconclusive | 1 | 1.0012 (0.998 to 1.005), noisy |',
+      '| repvit_m0_9 | cpu | 224x224 | 1 | 1 | reference | deploy | 1830 | 1772 | 1.033 | 0.990 to 1.050 | inconclusive | 0.020 | 1 | 1.0012 (0.998 to 1.005), noisy |',
     );
     expect(lines(sampleReport())).toContain(
       '| repvit_m0_9 | wasm | deploy | runtime, deploy | fail | 1,234,567 | 13 |',

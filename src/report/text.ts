@@ -77,3 +77,19 @@ export function wrap(text: string, first = '', rest = first): string {
   }
   return [...lines, line].join('\n');
 }
+
+/** Where the null controls strayed: what stands at the head of a report then; undefined where they did not. */
+export function noiseText({ nullControls }: Report): string | undefined {
+  const noisy = nullControls.filter((control) => control.noisy);
+  if (noisy.length === 0) return undefined;
+  const where = noisy.map(({ model, engine, strayed, sessions }) => {
+    return `${model} on ${engine} (${strayed} of ${counted(sessions.length, 'session')})`;
+  });
+  return `Too noisy to be trusted: against itself the deploy form was off by more than 1 %, ${where.join(', ')}. Close other programs.`;
+}
+
+/** A p value as tables have it. */
+export function pText(value: number | null): string {
+  if (value === null) return '';
+  return value < 0.001 ? '< 0.001' : value.toFixed(3);
+}

@@ -1,5 +1,5 @@
 /** A benchmark's report as one self-contained HTML file: no script, and nothing that is fetched. */
-import { gainText, modelsOf } from '../text.ts';
+import { gainText, modelsOf, noiseText } from '../text.ts';
 import type { Report } from '../types.ts';
 import { countSection } from './counts.ts';
 import { escapeHtml, type Section } from './elements.ts';
@@ -37,8 +37,10 @@ function headline({ label, report }: Machine, isOnly: boolean): string {
   );
   const title = isOnly ? '' : `<h3>${escapeHtml(label)}</h3>`;
   const partial = report.partial ? ' <span class="verdict unclear">partial: the run was interrupted</span>' : '';
+  const noise = noiseText(report);
+  const warning = noise === undefined ? '' : `\n<p class="unclear">${escapeHtml(noise)}</p>`;
   return `${title}<p><span class="verdict ${VERDICT_CLASSES[report.verdict]}">${report.verdict}</span>${partial}</p>
-<ul class="answers">${[...failures, ...sentences, ...skipped].join('\n')}</ul>`;
+<ul class="answers">${[...failures, ...sentences, ...skipped].join('\n')}</ul>${warning}`;
 }
 
 /**

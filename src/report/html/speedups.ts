@@ -1,5 +1,5 @@
 /** How many times as fast fusing makes each network on each engine. */
-import { interval, isSameSetting, measured, milliseconds } from '../text.ts';
+import { interval, isSameSetting, measured, milliseconds, pText } from '../text.ts';
 import type { NullControl, Report, Speedup } from '../types.ts';
 import { type Cell, type Column, details, figure, paragraph, type Section, table } from './elements.ts';
 import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
@@ -96,8 +96,17 @@ function describe(rows: readonly Row[], domain: readonly [number, number]) {
           stroke: (d) => colour(d),
           strokeWidth: 2.5,
         }),
+        // An interval that goes on beyond the chart ends in an arrow.
+        plot.text(
+          bounded.filter(({ low }) => low < domain[0]),
+          { x: () => domain[0], y: 'key', text: () => '◂', fill: (d) => colour(d) },
+        ),
+        plot.text(
+          bounded.filter(({ high }) => high > domain[1]),
+          { x: () => domain[1], y: 'key', text: () => '▸', fill: (d) => colour(d) },
+        ),
         plot.dot(rows, {
-          x: 'estimate',
+          x: (d) => clamp(d.estimate),
           y: 'key',
           r: 5,
           fill: (d) => colour(d),
@@ -160,6 +169,7 @@ const COLUMNS: readonly Column[] = [
   { title: 'times as fast', isNumber: true },
   { title: '95 % interval', isNumber: true },
   { title: 'outcome' },
+  { title: 'p (Holm)', isNumber: true },
   { title: 'null control', isNumber: true },
   { title: 'sessions', isNumber: true },
 ];
@@ -180,6 +190,7 @@ function modelTable(machines: readonly Machine[], model: string, rows: readonly 
       row.estimate.toFixed(3),
       interval(row),
       { text: row.outcome, className: CLASSES[row.outcome] },
+      pText(row.pHolm),
       row.control === undefined
         ? ''
         : `${row.control.estimate.toFixed(4)} (${interval(row.control)})${row.control.noisy ? ', noisy' : ''}`,
