@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { LabelledEngine } from '../golden/check.ts';
 import type { Change } from '../golden/pending.ts';
 import { InputError } from '../network/errors.ts';
+import { counted } from '../report/text.ts';
 import { collect } from './options.ts';
 import { EXIT, exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
 
@@ -85,7 +86,7 @@ async function runCheck(names: readonly string[], { folder, engine, quick, json 
     ...(names.length > 0 && { names }),
     engines,
     crossChecks: !quick,
-    onProgress: (done, total, what) => line.show({ task: `check ${total} goldens`, done, total, what }),
+    onProgress: (done, total, what) => line.show({ task: `check ${counted(total, 'golden')}`, done, total, what }),
     onReport: (golden) => {
       if (json) return;
       line.clear();
