@@ -181,8 +181,8 @@ describe('runBench', () => {
 
   test('goes on to the next look only where the time lasts for it', async () => {
     const wild = (spec: SessionSpec) => result(spec, spec.session % 2 === 0 ? 2.5 : 2);
-    const { report, specs } = await run(options(), wild, undefined, { tookMs: 17_000 });
-    // 170 of 190 s are spent on the first look.
+    const { report, specs } = await run(options(), wild, undefined, { tookMs: 11_000 });
+    // 110 of 120 s are spent on the first look.
     expect(specs.length).toBe(10);
     expect(report.speedups.map(({ stopped }) => stopped)).toEqual(['time', 'time']);
     expect(report.speedups[0]?.note).toContain('the time was up');

@@ -41,9 +41,9 @@ import { measureStreams, type StreamProgress } from './streams.ts';
 /** Quads of each pair in a full session, and in one of a quick run. */
 const QUADS = 24;
 const QUICK_QUADS = 8;
-/** Time for all sessions, unless more settings need more for their first look. */
-const SECONDS = 190;
-const QUICK_SECONDS = 60;
+/** Time for all sessions, for each setting: what one does not need goes to the others. */
+const SECONDS = 60;
+const QUICK_SECONDS = 15;
 /** The most that the fewest sessions may take on an engine that is only here, and on one that was asked for by name. */
 const LONGEST_MS = 60_000;
 const LONGEST_NAMED_MS = 600_000;
@@ -84,10 +84,10 @@ export interface BenchDependencies {
   readonly signal?: AbortSignal;
 }
 
-function planOf({ quick, engines }: BenchOptions): Plan {
+function planOf({ quick, engines }: BenchOptions, settings: number): Plan {
   return {
     quads: quick ? QUICK_QUADS : QUADS,
-    seconds: quick ? QUICK_SECONDS : SECONDS,
+    seconds: Math.max(1, settings) * (quick ? QUICK_SECONDS : SECONDS),
     longestMs: engines === undefined ? LONGEST_MS : LONGEST_NAMED_MS,
   };
 }
@@ -266,7 +266,7 @@ export async function runBench(
   const readMachine = await watchMachine();
   const { opened, absent } = await openEngines(options);
   const verified = await verifyAll(options, opened, dependencies, progress);
-  const plan = planOf(options);
+  const plan = planOf(options, verified.settings.length);
   const advice = ({ engine }: Setting) =>
     options.engines === undefined ? `; --engine ${engine.name} allows ${LONGEST_NAMED_MS / 1000} s` : '';
   const schedule = {

@@ -17,8 +17,8 @@ export interface Plan {
   readonly longestMs: number;
 }
 
-/** Share of the time that the sessions up to the first look may take, loading included; the rest is for further ones. */
-const FIRST_LOOK_SHARE = 0.8;
+/** Share of the time that the sessions up to the first look may take, loading included: as many again fit, and more sessions tell more than longer ones. */
+const FIRST_LOOK_SHARE = 0.5;
 /** What is timed in one session: below, the warm-up would be all of it; above, more sessions tell more. */
 const SESSION_MS = { least: 1500, most: 12_000 };
 /** What a process needs to start, to load and for the first inferences: a guess, until sessions have shown it. */
