@@ -43,7 +43,7 @@ const QUADS = 24;
 const QUICK_QUADS = 8;
 /** Time for all sessions, for each setting: what one does not need goes to the others. */
 const SECONDS = 60;
-const QUICK_SECONDS = 15;
+const QUICK_SECONDS = 30;
 /** The most that the fewest sessions may take on an engine that is only here, and on one that was asked for by name. */
 const LONGEST_MS = 60_000;
 const LONGEST_NAMED_MS = 600_000;

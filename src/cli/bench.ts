@@ -130,7 +130,7 @@ export function benchCommand(): Command {
       `published names, config files (.json), or all (default: ${DEFAULT_MODELS.join(', ')})`,
       collect,
     )
-    .option('--quick', 'a short run: a quarter of the time, and wider intervals')
+    .option('--quick', 'a short run: half of the time, and wider intervals')
     .option(
       '-e, --engine <names...>',
       'only these engines; a named one may be slower (default: all that are here)',
