@@ -1,13 +1,18 @@
 import { describe, expect, test } from 'vitest';
+import { FLOAT64, gamma } from '../network/precision.ts';
 import { asideText, ends, overSessions, pOfNoDifference, together } from './replicates.ts';
 import { studentQuantile } from './student.ts';
 
+/** Of a ratio of two numbers that are computed in a few steps each. */
+const ROUNDING = gamma(8, FLOAT64.unitRoundoff);
+/** At the level of one look of three. */
+const quantile = (degrees: number) => studentQuantile(1 - (1 - 0.95) / 3, degrees);
+
 describe('overSessions', () => {
   test('is the mean with the t-interval of three looks', () => {
-    const { mean, halfWidth, error } = overSessions([0.1, 0.2, 0.3, 0.4, 0.5]);
-    expect(mean).toBeCloseTo(0.3, 15);
-    expect(error).toBeCloseTo(Math.sqrt(0.025 / 5), 15);
-    expect(halfWidth).toBeCloseTo(3.9608 * Math.sqrt(0.025 / 5), 4);
+    const { mean, halfWidth, error } = overSessions([1, 2, 3, 4, 5]);
+    expect([mean, error]).toEqual([3, Math.sqrt(2.5 / 5)]);
+    expect((halfWidth! / error!).toFixed(4)).toBe('3.9608');
   });
 
   test('has a narrower interval where the number of sessions was fixed', () => {
@@ -32,7 +37,9 @@ describe('pOfNoDifference', () => {
   test('is that of the t statistic, once for each look', () => {
     // t = 2.7764 with 4 degrees of freedom: two-sided 0.05.
     const spread = [1, 2, 3, 4, 5].map((value) => value - 3 + 2.7764451 * Math.sqrt(2.5 / 5));
-    expect(pOfNoDifference(overSessions(spread))).toBeCloseTo(0.15, 6);
+    // The table's t is right to half of its last digit; times the density's highest value, both sides and three looks.
+    const unit = 0.5e-7 * 0.375 * 2 * 3;
+    expect(Math.abs(pOfNoDifference(overSessions(spread))! - 0.15)).toBeLessThanOrEqual(unit);
   });
 
   test('is never above 1, and 0 or 1 where sessions agree to the last bit', () => {
@@ -45,17 +52,17 @@ describe('pOfNoDifference', () => {
 
 describe('together', () => {
   test('of equal errors has all their degrees of freedom', () => {
-    const each = overSessions([0.1, 0.2, 0.3, 0.4, 0.5]);
+    const each = overSessions([1, 2, 3, 4, 5]);
     const { mean, halfWidth } = together([each, each]);
-    expect(mean).toBeCloseTo(0.3, 15);
-    expect(halfWidth).toBeCloseTo((studentQuantile(1 - 0.05 / 3, 8) * each.error! * Math.SQRT2) / 2, 12);
+    expect(mean).toBe(3);
+    expect(Math.abs(halfWidth! / ((quantile(8) * each.error! * Math.SQRT2) / 2) - 1)).toBeLessThanOrEqual(ROUNDING);
   });
 
   test('of one sure and one unsure estimate has those of the unsure one', () => {
     const unsure = overSessions([0.1, 0.2, 0.3, 0.4, 0.5]);
     const sure = overSessions([1, 1, 1, 1, 1]);
     const { halfWidth } = together([unsure, sure]);
-    expect(halfWidth).toBeCloseTo((studentQuantile(1 - 0.05 / 3, 4) * unsure.error!) / 2, 12);
+    expect(Math.abs(halfWidth! / ((quantile(4) * unsure.error!) / 2) - 1)).toBeLessThanOrEqual(ROUNDING);
     expect(together([sure, sure])).toEqual({ mean: 1, halfWidth: 0 });
   });
 
