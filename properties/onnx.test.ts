@@ -104,6 +104,97 @@ describe('wrong fusions are found', () => {
     expect((error as Error).message).toMatch(says);
   });
 
+  interface Model {
+    opset_import: { version: number }[];
+    graph: {
+      node: { name: string; op_type: string; input: string[]; output: string[]; attribute: object[] }[];
+      initializer: { name: string; dims: number[]; data_type: number; raw_data: Uint8Array; external_data: [] }[];
+      input: { type: { tensor_type: { elem_type: number } } }[];
+    };
+  }
+
+  /** Puts a node behind the first convolution. */
+  function behind({ graph }: Model, op_type: string, attribute: object[], more: string[] = []) {
+    const [first] = graph.node.filter((node) => node.op_type === 'Conv');
+    const [output = ''] = first!.output;
+    first!.output[0] = 'before';
+    graph.node.splice(graph.node.indexOf(first!) + 1, 0, {
+      name: 'planted',
+      op_type,
+      input: ['before', ...more],
+      output: [output],
+      attribute,
+    });
+  }
+
+  /** Another number for the first constant that has this one. */
+  function other({ graph }: Model, value: number, instead: number) {
+    const tensors = graph.node.flatMap(({ attribute }) =>
+      (attribute as { t?: { raw_data: Uint8Array } }[]).flatMap(({ t }) => t ?? []),
+    );
+    const one = tensors.find(
+      ({ raw_data: b }) => b.length === 4 && Buffer.from(b).readFloatLE() === Math.fround(value),
+    );
+    one!.raw_data = new Uint8Array(Float32Array.of(instead).buffer);
+  }
+
+  const CAST_TO = 2; // AttributeProto.AttributeType.INT
+  test.each<[what: string, alter: (model: Model) => void, says: RegExp]>([
+    [
+      'a GELU that halves by 0.5004',
+      (model) => other(model, 0.5, 0.5004),
+      /\(Mul\): is a part of a GELU that does not end as one/,
+    ],
+    ['a GELU of x / 1.4143', (model) => other(model, Math.SQRT2, 1.4143), /\(Erf\): is not of x \/ sqrt 2/],
+    ['a GELU that adds 1.0009', (model) => other(model, 1, 1.0009), /\(Add\): adds a constant that is no bias/],
+    [
+      'a cast to float16',
+      (model) => behind(model, 'Cast', [{ name: 'to', type: CAST_TO, i: 10 }]),
+      /planted \(Cast\): casts to float16, which cannot hold every value/,
+    ],
+    [
+      'a cast to whole numbers',
+      (model) => behind(model, 'Cast', [{ name: 'to', type: CAST_TO, i: 7 }]),
+      /planted \(Cast\): casts to int64/,
+    ],
+    [
+      'a dropout in training',
+      (model) => behind(model, 'Dropout', [], ['', 'training']),
+      /planted \(Dropout\): may drop out/,
+    ],
+    [
+      'an input of float16',
+      ({ graph }) => {
+        graph.input[0]!.type.tensor_type.elem_type = 10;
+      },
+      /input input of float16; float or double is needed/,
+    ],
+    [
+      'an opset that is not known',
+      ({ opset_import }) => {
+        opset_import[0]!.version = 99;
+      },
+      /opset 99; 11 to 25 are read/,
+    ],
+    [
+      'a bias for rows',
+      ({ graph }) => {
+        const bias = graph.node.find(({ op_type }) => op_type === 'Gemm')!.input[2];
+        graph.initializer.find(({ name }) => name === bias)!.dims.push(1);
+      },
+      /\(Gemm\): adds \[5, 1\], which is no bias/,
+    ],
+  ])('%s: refused, by its name', async (what, alter, says) => {
+    const type = protobuf.Root.fromJSON(onnxMessages).lookupType('ModelProto');
+    const model = type.decode(await readFile(at('repvit.fused.legacy13.onnx')));
+    alter(model as unknown as Model);
+    const path = join(place, `${what.replaceAll('/', 'by')}.onnx`);
+    await writeFile(path, type.encode(model).finish());
+    const error = await against(at('repvit.safetensors'), path).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as Error).message).toMatch(says);
+  });
+
   test('another network: what stands where is said', async () => {
     const error = await against(at('repvit.safetensors'), at('repmlpnet.fused.legacy20.onnx')).catch((e: unknown) => e);
     expect((error as Error).message).toMatch(

@@ -41,8 +41,12 @@ export interface OnnxFile {
   readonly opset: number;
   /** What wrote it: `pytorch`, `fuseproof`, ... */
   readonly producer: string;
-  /** Name and shape; a free dimension is a name, or undefined. */
-  readonly input: { readonly name: string; readonly shape: readonly (number | string | undefined)[] };
+  /** Name, number of its element type, and shape; a free dimension is a name, or undefined. */
+  readonly input: {
+    readonly name: string;
+    readonly type: number;
+    readonly shape: readonly (number | string | undefined)[];
+  };
   readonly output: string;
   readonly nodes: readonly OnnxNode[];
   readonly constants: ReadonlyMap<string, OnnxConstant>;
@@ -165,11 +169,11 @@ export async function parseOnnxFile(bytes: Uint8Array, path: string): Promise<On
       `${path}: a graph of ${inputs.length} inputs and ${graph.output.length} outputs; one of each is needed`,
     );
   }
-  const dims = input.type?.tensor_type?.shape?.dim ?? [];
+  const { elem_type: type = 0, shape: { dim: dims = [] } = {} } = input.type?.tensor_type ?? {};
   return {
     opset,
     producer: model.producer_name ?? '',
-    input: { name: input.name, shape: dims.map(({ dim_value, dim_param }) => dim_value ?? dim_param) },
+    input: { name: input.name, type, shape: dims.map(({ dim_value, dim_param }) => dim_value ?? dim_param) },
     output: output.name,
     nodes,
     constants,

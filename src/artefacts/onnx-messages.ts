@@ -108,6 +108,12 @@ export const onnxMessages = {
 /** TensorProto.DataType. */
 export const elementType = { float: 1, int32: 6, int64: 7, float16: 10, double: 11, bfloat16: 16 } as const;
 
+/** `float16`, or a number where it is none of those. */
+export function nameOfElementType(type: number): string {
+  const known = Object.entries(elementType).find(([, number]) => number === type);
+  return known === undefined ? `the element type ${type}` : known[0];
+}
+
 /** AttributeProto.AttributeType. */
 export const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 

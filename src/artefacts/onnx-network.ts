@@ -16,6 +16,7 @@ import {
   type Weights,
 } from '../network/tensor.ts';
 import type { ConstantData, OnnxConstant, OnnxFile, OnnxNode } from './onnx-file.ts';
+import { elementType, nameOfElementType } from './onnx-messages.ts';
 
 /** Sizes of the input where the file leaves them free. */
 export interface FreeSizes {
@@ -31,11 +32,23 @@ export interface OnnxNetwork {
   readonly names: ReadonlyMap<string, string>;
 }
 
+/**
+ * Versions of the operator set in which the ops below mean what is read here: from 11 on slices have their sizes as inputs,
+ * and later versions of these ops, to 25, only add types.
+ */
+const OPSETS = { least: 11, most: 25 };
+
+/** Types of ONNX that hold every float32, and every size. */
+const WIDE: Readonly<Record<'floats' | 'sizes', readonly number[]>> = {
+  floats: [elementType.float, elementType.double],
+  sizes: [elementType.int64],
+};
+
 /** Nodes that a message lists. */
 const SHOWN = 5;
 
-/** How far a constant of a GELU may be from its exact value: float32 rounding, or float16's. */
-const CLOSE = 1e-3;
+/** How far a constant of a GELU may be from its exact value, relatively: sqrt 2 rounded to float32, its reciprocal once more. */
+const CLOSE = 2 ** -23;
 
 type Step = { readonly reshape: Shape } | { readonly transpose: readonly number[] };
 
@@ -97,7 +110,17 @@ class Reader {
     this.#subject = subject;
     this.#builder = new NetworkBuilder(subject);
     for (const [name, constant] of file.constants) this.#values.set(name, { kind: 'constant', ...constant });
-    const { name, shape } = file.input;
+    if (!(file.opset >= OPSETS.least && file.opset <= OPSETS.most)) {
+      throw new InputError(
+        `${subject}: opset ${file.opset}; ${OPSETS.least} to ${OPSETS.most} are read, so export the network in one of them`,
+      );
+    }
+    const { name, type, shape } = file.input;
+    if (!WIDE.floats.includes(type)) {
+      throw new InputError(
+        `${subject}: input ${name} of ${nameOfElementType(type)}; float or double is needed, so export the network in float32`,
+      );
+    }
     const [, channels] = shape;
     if (shape.length !== 4 || typeof channels !== 'number') {
       throw new InputError(
@@ -372,8 +395,8 @@ function pairOf(node: OnnxNode, name: string, usual: Pair): Pair {
 
 function paddingOf(node: OnnxNode): Pair {
   const auto = node.attributes.get('auto_pad') ?? 'NOTSET';
-  if (auto !== 'NOTSET' && auto !== 'VALID' && auto !== '')
-    throw new Misfit(`auto_pad is ${auto}; explicit pads are needed`);
+  if (auto === 'VALID') return [0, 0];
+  if (auto !== 'NOTSET' && auto !== '') throw new Misfit(`auto_pad is ${auto}; explicit pads are needed`);
   const [top = 0, left = 0, bottom = top, right = left] = wholes(node, 'pads') ?? [];
   if (top !== bottom || left !== right)
     throw new Misfit(`pads are [${[top, left, bottom, right].join(', ')}]; they must be symmetric`);
@@ -445,12 +468,14 @@ const gemm: Rule = (reader, node) => {
   const scales = [whole(node, 'alpha', 1), whole(node, 'beta', 1), whole(node, 'transA', 0)];
   if (scales.join() !== '1,1,0') throw new Misfit('has an alpha or beta that is not 1, or a transposed input');
   const weight = reader.weight(b);
-  const bias = c === undefined || c === '' ? undefined : flat(reader.weight(c));
+  const bias = c === undefined || c === '' ? undefined : biasOf(reader.weight(c));
   const of = reader.viewOf(reader.value(a));
   return reader.linear(node, of, whole(node, 'transB', 0) === 1 ? weight : transposed(weight), bias);
 };
 
-function flat({ data }: Tensor): Tensor {
+/** One number for each feature, the last axis; anything else would be repeated along the others. */
+function biasOf({ shape, data }: Tensor): Tensor {
+  if (shape.at(-1) !== data.length) throw new Misfit(`adds ${formatShape(shape)}, which is no bias`);
   return { shape: [data.length], data };
 }
 
@@ -481,7 +506,7 @@ const addition: Rule = (reader, node) => {
     if (scalar(y) === 0) return x;
     if (x.kind === 'erf' && close(scalar(y) ?? 0, 1)) return { kind: 'cumulative', of: x.of, factor: 1 };
     if (x.kind !== 'product' || !isFloats(y.data)) throw new Misfit('adds a constant that is no bias');
-    return reader.linear(x.node, x.of, x.weight, flat({ shape: y.shape, data: y.data }));
+    return reader.linear(x.node, x.of, x.weight, biasOf({ shape: y.shape, data: y.data }));
   });
   if (withConstant !== undefined) return withConstant;
   const [first, second] = [reader.viewOf(a), reader.viewOf(b)];
@@ -505,7 +530,7 @@ const product: Rule = (reader, node) => {
   const gelu = either(a, b, (x, y) => {
     if (y.kind !== 'cumulative' || (x.kind !== 'view' && x.kind !== 'scaled')) return undefined;
     const of = x.kind === 'view' ? x : x.of;
-    if (of.base !== y.of.base) throw new Misfit('multiplies 1 + erf of one value by another');
+    if (JSON.stringify(of) !== JSON.stringify(y.of)) throw new Misfit('multiplies 1 + erf of one value by another');
     const factor = y.factor * (x.kind === 'view' ? 1 : x.factor);
     if (close(factor, 0.5)) return reader.gelu(node, of);
     if (close(factor, 1)) return { kind: 'twice gelu', of } as const;
@@ -624,6 +649,20 @@ const averagePool: Rule = (reader, node) => {
   return pool(reader, node, true);
 };
 
+/** Only in training is it more than its input, which opsets from 12 on say in an input of its own. */
+const dropout: Rule = (reader, node) => {
+  if (node.inputs[2]) throw new Misfit('may drop out, by its training_mode; export the network in eval mode');
+  return reader.value(node.inputs[0]);
+};
+
+const cast: Rule = (reader, node) => {
+  const value = reader.value(node.inputs[0]);
+  const to = whole(node, 'to', 0);
+  const kind = value.kind === 'constant' && !isFloats(value.data) ? 'sizes' : 'floats';
+  if (!WIDE[kind].includes(to)) throw new Misfit(`casts to ${nameOfElementType(to)}, which cannot hold every value`);
+  return value;
+};
+
 const elementwise =
   (op: Op): Rule =>
   (reader, node) =>
@@ -662,8 +701,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   ReduceMean: reduceMean,
   AveragePool: averagePool,
   Identity: (reader, node) => reader.value(node.inputs[0]),
-  Dropout: (reader, node) => reader.value(node.inputs[0]),
-  Cast: (reader, node) => reader.value(node.inputs[0]),
+  Dropout: dropout,
+  Cast: cast,
   Constant: constant,
   Reshape: reshape,
   Flatten: (reader, node) => {

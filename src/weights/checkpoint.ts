@@ -67,7 +67,7 @@ export async function parseCheckpoint(bytes: Buffer, path: string, entry?: strin
   }
   if (kind === 'onnx') {
     throw new InputError(
-      `${path}: looks like an ONNX file; only verify --reference TRAINED --deploy FUSED reads those`,
+      `${path}: looks like an ONNX file; those are read only in pairs: verify or evaluate --reference TRAINED --deploy FUSED`,
     );
   }
   if (kind === 'unknown') {

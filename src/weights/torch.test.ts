@@ -403,7 +403,11 @@ describe('PyTorch, legacy', () => {
 test.each([
   ['nothing', bytes(), /is neither PyTorch's/],
   ['text', bytes('hello, world'), /is neither PyTorch's/],
-  ['an ONNX model', bytes([8, 9, 0x12, 7], 'pytorch'), /looks like an ONNX file; only verify --reference/],
+  [
+    'an ONNX model',
+    bytes([8, 9, 0x12, 7], 'pytorch'),
+    /looks like an ONNX file; those are read only in pairs: verify or evaluate/,
+  ],
   [
     'a tar archive',
     Buffer.concat([bytes('sys_info', Array(92).fill(0)), Buffer.alloc(412)]),
