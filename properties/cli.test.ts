@@ -227,6 +227,13 @@ describe('verify', () => {
     expect(status).toBe(0);
   });
 
+  test('the fused checkpoint of a network of other layers: exit code 1', () => {
+    const files = ['--reference', checkpoint('trainer.pth'), '--deploy', checkpoint('repmlpnet_injected.pth')];
+    const { status, stdout, stderr } = run('verify', ...files, '--tier', 'basis');
+    expect(stderr).toMatch(/^mismatch: .*: these are not weights of trainer/);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+  });
+
   test('a stored weight that is off: exit code 1, key and element, and a replay line that fails alike', async () => {
     const config = file('own net.json', JSON.stringify(CONFIG));
     const trained = buildNetwork(await loadConfig(config), { batch: 1, height: 32, width: 32 });

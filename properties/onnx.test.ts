@@ -8,7 +8,7 @@ import { parseOnnxFile } from '../src/artefacts/onnx-file.ts';
 import { onnxMessages } from '../src/artefacts/onnx-messages.ts';
 import { networkOfOnnx } from '../src/artefacts/onnx-network.ts';
 import { verifyFiles } from '../src/certify/verify-files.ts';
-import { InputError } from '../src/network/errors.ts';
+import { InputError, MismatchError } from '../src/network/errors.ts';
 import type { Tier } from '../src/verify/verify.ts';
 
 const FOLDER = join(import.meta.dirname, 'onnx');
@@ -200,7 +200,21 @@ describe('wrong fusions are found', () => {
     expect((error as Error).message).toMatch(
       /it is no form of repvit; nearest to it is .*\n.* stands where .* is needed/,
     );
-    expect(error).toBeInstanceOf(InputError);
+    expect(error).toBeInstanceOf(MismatchError);
+  });
+
+  test('an activation that is missing, deep in the network: its place is said, whatever is summed behind it', async () => {
+    const type = protobuf.Root.fromJSON(onnxMessages).lookupType('ModelProto');
+    const model = type.decode(await readFile(at('repvit.fused.legacy13.onnx')));
+    (model as unknown as Model).graph.node.find(({ op_type }) => op_type === 'Relu')!.op_type = 'Identity';
+    const path = join(place, 'no ReLU.onnx');
+    await writeFile(path, type.encode(model).finish());
+    const error = await against(at('repvit.safetensors'), path).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(MismatchError);
+    const [, ...problems] = (error as Error).message.split('\n');
+    expect(problems).toEqual([
+      expect.stringMatching(/se\/fc1\/Conv \(conv2d.*stands where stages\.\d\.blocks\.\d\.se\.act \(relu/),
+    ]);
   });
 });
 

@@ -30,7 +30,7 @@ export type { Interpolation } from './evaluate/resample.ts';
 export type { Accuracy, Answer, Disagreement, Statistics } from './evaluate/statistics.ts';
 export type { DeployForm } from './fused/forms.ts';
 export type { Fusion, Region } from './fused/fuse.ts';
-export { InputError } from './network/errors.ts';
+export { InputError, MismatchError } from './network/errors.ts';
 export type { Network, Node, Op } from './network/ops.ts';
 export type { FloatArray, Shape, Tensor, Weights } from './network/tensor.ts';
 export { buildNetwork, type Model, parseConfig, resolveModel } from './reference/config.ts';

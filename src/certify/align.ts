@@ -13,6 +13,11 @@ export interface Alignment {
 /** Problems that are looked for: the first say where to look. */
 const ENOUGH = 5;
 
+/** How far back two terms of a sum are followed to tell which is which: through an FFN's or a squeeze-and-excitation's ops. */
+const LEVELS = 8;
+
+type Nodes = Readonly<Record<'expected' | 'given', ReadonlyMap<string, Node>>>;
+
 /** Structures as numbers: equal where op, weights and everything that is read are. */
 class Structures {
   readonly #ids: Map<string, number>;
@@ -45,6 +50,21 @@ function ownStructure({ op, shape }: Node): unknown {
   return [rest, eps === undefined ? null : Math.fround(eps), shape];
 }
 
+function isAlike(a: Node, b: Node): boolean {
+  return a.inputs.length === b.inputs.length && JSON.stringify(ownStructure(a)) === JSON.stringify(ownStructure(b));
+}
+
+/** Levels of ops, from two nodes backwards, that are alike. */
+function levelsAlike(a: string, b: string, nodes: Nodes, most = LEVELS): number {
+  const [first, second] = [nodes.expected.get(a)!, nodes.given.get(b)!];
+  if (most === 0 || !isAlike(first, second)) return 0;
+  const levels = first.inputs.map((input, i) => {
+    const others = isCommutative(first) ? second.inputs : [second.inputs[i]!];
+    return Math.max(...others.map((other) => levelsAlike(input, other, nodes, most - 1)));
+  });
+  return 1 + Math.min(most - 1, ...levels);
+}
+
 function describe(node: Node): string {
   const { kind, ...rest } = node.op;
   const details = Object.entries(rest).map(
@@ -72,22 +92,24 @@ export function align(expected: Network, given: Network, nameOf: (name: string) 
       continue;
     }
     nodes.set(a.name, b.name);
-    const isAlike = JSON.stringify(ownStructure(a)) === JSON.stringify(ownStructure(b));
-    if (!isAlike || a.inputs.length !== b.inputs.length) {
-      const read = isAlike ? ` of ${b.inputs.length} values, not ${a.inputs.length}` : '';
+    if (!isAlike(a, b)) {
+      const read = isAlike(a, { ...b, inputs: a.inputs })
+        ? ` of ${b.inputs.length} values, not ${a.inputs.length}`
+        : '';
       problems.push(`${nameOf(b.name)} (${describe(b)})${read} stands where ${a.name} (${describe(a)}) is needed`);
       continue;
     }
-    open.push(...paired(a, b, structures));
+    open.push(...paired(a, b, structures, byName));
   }
   return { nodes, problems };
 }
 
-/** What the two read, in pairs: of a sum, first the terms of one structure. */
+/** What the two read, in pairs: of a sum first the terms of one structure, then those that are alike the furthest. */
 function paired(
   a: Node,
   b: Node,
   structures: { readonly expected: Structures; readonly given: Structures },
+  nodes: Nodes,
 ): readonly [string, string][] {
   if (!isCommutative(a)) return a.inputs.map((input, i) => [input, b.inputs[i]!]);
   const left = [...b.inputs];
@@ -98,7 +120,11 @@ function paired(
     if (at < 0) later.push(input);
     else pairs.push([input, left.splice(at, 1)[0]!]);
   }
-  return [...pairs, ...later.map((input, i): [string, string] => [input, left[i]!])];
+  for (const input of later) {
+    const levels = left.map((other) => levelsAlike(input, other, nodes));
+    pairs.push([input, left.splice(levels.indexOf(Math.max(...levels)), 1)[0]!]);
+  }
+  return pairs;
 }
 
 /** The given network's weights under the expected one's keys; an absent bias is one of zeros. */

@@ -4,8 +4,9 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Engine } from '../engines/engine.ts';
 import { openEngine } from '../engines/index.ts';
-import { InputError } from '../network/errors.ts';
-import { readSafetensors } from '../weights/safetensors.ts';
+import { InputError, MismatchError } from '../network/errors.ts';
+import { readCheckpoint } from '../weights/checkpoint.ts';
+import { encodeSafetensors, readSafetensors } from '../weights/safetensors.ts';
 import { FORMATS, type Format, formatOf } from './artefact.ts';
 import { certificateText, parseCertificate, sealed } from './certificate.ts';
 import { checkFile } from './check-file.ts';
@@ -105,6 +106,22 @@ describe('fuse, then check', () => {
     expect(Math.max(...verified.layers.map(({ ulps }) => ulps))).toBe(0.5);
   });
 
+  test('a RepMLPNet that fuseproof wrote, of other weights: the constants that differ are named', async () => {
+    const place = await workplace('other weights', 'repmlpnet');
+    const { input, output, model } = request(place, 'onnx');
+    await fuseFile(request(place, 'onnx'));
+    const { weights } = await readCheckpoint(input);
+    const key = 'stages.1.0.repmlp_block.gp.fc2.weight';
+    const { shape, data } = weights.get(key)!;
+    const other = { shape, data: data.map((value, i) => (i === 7 ? value + 1 : value)) };
+    await writeFile(input, encodeSafetensors(new Map([...weights, [key, other]])));
+    const verified = verifyFiles({ reference: input, deploy: output, engines: [], model: model! });
+    await expect(verified).rejects.toThrow(MismatchError);
+    await expect(verified).rejects.toThrow(
+      /: 1 of \d+ constants differ\n {2}stages\.1\.0\.repmlp_block\.gp\.fc2\.weight: 1 of \d+ elements, the worst at 7: /,
+    );
+  });
+
   test('the deploy weights are those that the certificate claims, under the keys of timm', async () => {
     const place = await workplace('keys');
     const { certificate } = await fuseFile(request(place, 'safetensors'));
@@ -164,6 +181,29 @@ describe('fuse, then check', () => {
     expect(again.verdict).toBe('fail');
     expect(again.items.find(({ what }) => what.startsWith('output made'))?.problem).toMatch(/other bytes/);
   });
+});
+
+test('batch norms that scale beyond float32: the fused weight is named, and nothing is written', async () => {
+  const place = await workplace('overflow');
+  const { input } = request(place, 'onnx');
+  const { weights } = await readCheckpoint(input);
+  const large = [...weights].map(([key, { shape, data }]) => {
+    return [
+      key,
+      {
+        shape,
+        data: data.map((value) =>
+          key === 'stem.conv2.bn.weight' ? 3e38 : key === 'stem.conv2.bn.running_var' ? 1e-9 : value,
+        ),
+      },
+    ] as const;
+  });
+  await writeFile(input, encodeSafetensors(new Map(large)));
+  const before = await contents(place);
+  await expect(fuseFile(request(place, 'onnx'))).rejects.toThrow(
+    /^the weights, fused into float32: tensor "stem\.conv2\.weight": -?Infinity at index \d+; every value must be finite/,
+  );
+  expect(await contents(place)).toEqual(before);
 });
 
 describe('nothing is lost', () => {

@@ -1,9 +1,11 @@
 import { basename } from 'node:path';
-import { InputError } from '../network/errors.ts';
+import { InputError, MismatchError } from '../network/errors.ts';
+import type { Network } from '../network/ops.ts';
 import { type Model, resolveModel } from '../reference/config.ts';
 import { familyOf } from '../reference/families.ts';
 import type { Form } from '../reference/family.ts';
 import { nameWeights, recognise, soleModel } from '../reference/recognise.ts';
+import { checkWeights } from '../weights/check.ts';
 import { type Checkpoint, readCheckpoint } from '../weights/checkpoint.ts';
 import { FLOAT_BYTES } from '../weights/floats.ts';
 import { type FileDigest, sha256 } from './artefact.ts';
@@ -84,6 +86,18 @@ export async function readDeployCheckpoint(path: string, model: Model, entry?: s
   const checkpoint = named(await read(path, entry), model);
   if (checkpoint.form !== 'train') return checkpoint;
   throw new InputError(`${basename(path)}: holds the network as trained; give the fused checkpoint`);
+}
+
+/**
+ * That a fused checkpoint holds the weights of this deploy form.
+ * @throws MismatchError where it does not
+ */
+export function checkDeployWeights(network: Network, { weights, path, keyOf }: NamedCheckpoint): void {
+  try {
+    checkWeights(network, weights, basename(path), keyOf);
+  } catch (error) {
+    throw error instanceof InputError ? new MismatchError(error.message) : error;
+  }
 }
 
 function named(file: Awaited<ReturnType<typeof read>>, model: Model): NamedCheckpoint {

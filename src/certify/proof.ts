@@ -7,6 +7,7 @@ import { buildMiniature, buildNetwork, type Model } from '../reference/config.ts
 import type { InputSize } from '../reference/size.ts';
 import { type Finding, type Verification, verify, worstVerdict } from '../verify/verify.ts';
 import { checkWeights } from '../weights/check.ts';
+import { checkFinite } from '../weights/floats.ts';
 import { randomInput } from '../weights/random.ts';
 
 /** A train-form network with its weights, fused. */
@@ -24,7 +25,8 @@ export interface Fused {
  * Fuses a network's weights.
  * @param form the deploy form; the complete one by default
  * @param size of the input; one image at the network's own resolution by default
- * @throws InputError where the weights are not the network's, or it has no form of this name
+ * @throws InputError where the weights are not the network's, become larger than float32 holds, or it has no form of this
+ * name
  */
 export function fuseModel(
   model: Model,
@@ -35,7 +37,9 @@ export function fuseModel(
   const reference = buildNetwork(model.config, size, model.name);
   checkWeights(reference, weights, 'the weights');
   const fusion = fuseTo(formNamed(reference.name, deployForms(reference), form), reference);
-  return { model, form, fusion, weights, deployWeights: fuseAndRound(fusion, weights) };
+  const deployWeights = fuseAndRound(fusion, weights);
+  for (const [key, { data }] of deployWeights) checkFinite(data, key, 'the weights, fused into float32');
+  return { model, form, fusion, weights, deployWeights };
 }
 
 function formNamed(model: string, forms: readonly DeployForm[], name: string): DeployForm {
@@ -66,9 +70,12 @@ export interface RegionVerdicts {
 }
 
 export interface Proof {
+  readonly form: DeployForm['name'];
   readonly verification: Verification;
   readonly regions: readonly RegionVerdicts[];
   readonly seed: number;
+  /** Shape of the input that engines were tried on, [N, C, H, W]. */
+  readonly input: readonly number[];
 }
 
 /** Every tier on a fused network, and what each found of every region. */
@@ -100,7 +107,7 @@ export async function prove(fused: Fused, { engines, seed = 1, stored, onProgres
     const of = findings.get(name);
     return of === undefined ? [] : [regionVerdicts(name, of)];
   });
-  return { verification, regions, seed };
+  return { form, verification, regions, seed, input: input.shape };
 }
 
 function regionVerdicts(node: string, findings: readonly Finding[]): RegionVerdicts {

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { writeOnnx } from '../artefacts/onnx.ts';
-import { looksLikeOnnx, parseOnnxFile } from '../artefacts/onnx-file.ts';
+import { looksLikeOnnx, type OnnxFile, parseOnnxFile } from '../artefacts/onnx-file.ts';
 import { networkOfOnnx, type OnnxNetwork } from '../artefacts/onnx-network.ts';
 import type { Engine } from '../engines/engine.ts';
 import { deployForms, fuseTo } from '../fused/forms.ts';
@@ -9,7 +9,7 @@ import type { Rule } from '../fused/rule.ts';
 import { convBatchNorm } from '../fused/rules/conv-batch-norm.ts';
 import { localityInjection } from '../fused/rules/locality-injection.ts';
 import { setLinearBatchNorm } from '../fused/rules/set-linear-batch-norm.ts';
-import { InputError } from '../network/errors.ts';
+import { InputError, MismatchError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
 import { type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
 import { buildMiniature, buildNetwork, type Model } from '../reference/config.ts';
@@ -19,7 +19,7 @@ import { checkWeights } from '../weights/check.ts';
 import { randomInput } from '../weights/random.ts';
 import { readWholeFile } from '../weights/read-file.ts';
 import { align, alignedWeights } from './align.ts';
-import { readDeployCheckpoint, readTrainCheckpoint, sourceLine } from './checkpoint.ts';
+import { checkDeployWeights, readDeployCheckpoint, readTrainCheckpoint, sourceLine } from './checkpoint.ts';
 
 /** Two files that are held against each other. */
 export interface VerifyFilesRequest {
@@ -115,7 +115,7 @@ function inputShape({ nodes }: Network): readonly number[] {
 
 /**
  * Holds two files against each other, whoever fused: structure, weights layer by layer, then engines and the whole.
- * @throws InputError where a file cannot be read, or the two do not fit each other: then naming the nodes
+ * @throws InputError where a file cannot be read; MismatchError where the two do not fit each other: it names the nodes
  */
 export async function verifyFiles(request: VerifyFilesRequest): Promise<FilesVerification> {
   const { engines, seed = 1, onProgress, only } = request;
@@ -242,13 +242,13 @@ async function readDeploy(path: string, trained: Trained, size: Partial<InputSiz
     );
   }
   const checkpoint = await readDeployCheckpoint(path, trained.model);
-  const { form, weights, keyOf } = checkpoint;
+  const { form, weights } = checkpoint;
   const known = candidates(trained.reference);
   const candidate = known.find(({ name }) => name === (form ?? 'deploy'));
   if (candidate === undefined)
     throw new InputError(`${basename(path)}: holds the form ${form}, which ${trained.model.name} has not`);
   const fusion = candidate.fusion(trained.reference);
-  checkWeights(fusion.network, weights, basename(path), keyOf);
+  checkDeployWeights(fusion.network, checkpoint);
   const about = `${sourceLine(checkpoint, 'deploy')}; form ${candidate.name}`;
   return { candidate, fusion, weights: roundWeights(weights), about, givenName: () => undefined };
 }
@@ -261,7 +261,8 @@ async function ownExport(path: string, { reference, weights, model }: Trained): 
   const bytes = await readWholeFile(path, NEEDED);
   const hasWindows = reference.nodes.some(({ op }) => op.kind === 'setLinear');
   if (model === undefined || !hasWindows || !looksLikeOnnx(bytes)) return undefined;
-  const { producer, opset, input, output } = await parseOnnxFile(bytes, path);
+  const given = await parseOnnxFile(bytes, path);
+  const { producer, opset, input, output } = given;
   if (producer !== 'fuseproof') return undefined;
   const options = {
     opset,
@@ -269,17 +270,50 @@ async function ownExport(path: string, { reference, weights, model }: Trained): 
     inputName: input.name,
     outputName: output,
   };
+  let other = 'its graph is another';
   for (const form of deployForms(reference)) {
     const fusion = fuseTo(form, reference);
     const deployWeights = fuseAndRound(fusion, weights);
-    if (!bytes.equals(writeOnnx(fusion.network, deployWeights, options))) continue;
+    const made = writeOnnx(fusion.network, deployWeights, options);
+    if (!bytes.equals(made)) {
+      other = otherConstants(given, await parseOnnxFile(made, path)) ?? other;
+      continue;
+    }
     const about = `${basename(path)}: ONNX by fuseproof, opset ${opset}, form ${form.name}; the very bytes that the reference gives`;
     const candidate: Candidate = { name: form.name, fusion: (network) => fuseTo(form, network) };
     return { candidate, fusion, weights: deployWeights, about, givenName: () => undefined };
   }
-  throw new InputError(
-    `${basename(path)}: fuseproof wrote it, but not from this reference: other bytes come of that; fuse it again, or give the reference that it is of`,
+  throw new MismatchError(
+    `${basename(path)}: fuseproof wrote it, but not from this reference: ${other}\nFuse it again, or give the reference that it is of.`,
   );
+}
+
+/** Lines of a message on constants that differ. */
+const SHOWN = 5;
+
+/** In which constants two files of the same graph differ, a line each; undefined where they differ otherwise. */
+function otherConstants(given: OnnxFile, made: OnnxFile): string | undefined {
+  const graphs = [given, made].map(({ nodes }) =>
+    JSON.stringify(nodes.map(({ attributes, ...node }) => [node, [...attributes]])),
+  );
+  if (graphs[0] !== graphs[1]) return undefined;
+  const lines: string[] = [];
+  for (const [name, { data }] of made.constants) {
+    const found = given.constants.get(name)?.data;
+    if (found?.length !== data.length) return undefined;
+    const distances = Float64Array.from(data as ArrayLike<unknown>, (value, i) =>
+      Math.abs(Number(found[i]) - Number(value)),
+    );
+    const count = distances.reduce((sum, distance) => sum + (distance > 0 ? 1 : 0), 0);
+    if (count === 0) continue;
+    const worst = distances.indexOf(distances.reduce((most, distance) => Math.max(most, distance)));
+    lines.push(
+      `  ${name}: ${count} of ${data.length} elements, the worst at ${worst}: ${found[worst]} for ${data[worst]}`,
+    );
+  }
+  if (lines.length === 0) return undefined;
+  const rest = lines.length > SHOWN ? [`  and ${lines.length - SHOWN} more`] : [];
+  return [`${lines.length} of ${made.constants.size} constants differ`, ...lines.slice(0, SHOWN), ...rest].join('\n');
 }
 
 /** Finds the form that an ONNX file holds, by its structure. */
@@ -310,7 +344,7 @@ function alignDeploy(
     if (nearest === undefined || matched > nearest.matched)
       nearest = { name: candidate.name, matched, problems: alignment.problems };
   }
-  throw new InputError(
+  throw new MismatchError(
     [
       `${basename(path)}: it is no form of ${reference.name}; nearest to it is ${nearest?.name}, but`,
       ...(nearest?.problems ?? []).map((problem) => `  ${problem}`),

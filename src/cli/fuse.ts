@@ -1,6 +1,9 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { ArtefactOptions, Format } from '../certify/artefact.ts';
+import type { FusedFile } from '../certify/fuse-file.ts';
+import { quoted } from '../certify/shell.ts';
 import type { DeployForm } from '../fused/forms.ts';
+import type { Finding } from '../verify/verify.ts';
 import { collect, parseBatch, parseSeed, parseSize, parseThreads, type Size } from './options.ts';
 import { exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
 
@@ -76,8 +79,9 @@ async function runFuse(input: string, options: Options): Promise<void> {
     const { verificationTable } = await import('../report/verification-table.ts');
     const seconds = (performance.now() - started) / 1000;
     const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
-    const replay = () => `npx fuseproof verify --reference ${input} --seed ${made.proof.seed}`;
-    print(verificationTable({ ...report, seconds, peakMemoryBytes }, replay));
+    print(
+      verificationTable({ ...report, seconds, peakMemoryBytes }, (finding) => replay(input, made, finding, options)),
+    );
     if (made.certificate !== undefined) {
       const { wrap } = await import('../report/text.ts');
       print(wrap(made.certificate.claim, '  claim: ', '    '));
@@ -85,6 +89,22 @@ async function runFuse(input: string, options: Options): Promise<void> {
   }
   if (made.certificate === undefined) note('nothing is written: not every tier passes');
   else note(`Written: ${output}, ${certificatePathOf(output)}`);
+}
+
+/** The command that checks the failing region alone, of the same weights and input; nothing was written that could be tried. */
+function replay(input: string, { proof }: FusedFile, { tier, piece, engine }: Finding, options: Options): string {
+  const { model, stateDict } = options;
+  const [batch, , height, width] = proof.input;
+  return [
+    `npx fuseproof verify --weights ${quoted(input)}`,
+    ...(model === undefined ? [] : [`--model ${quoted(model)}`]),
+    ...(stateDict === undefined ? [] : [`--state-dict ${quoted(stateDict)}`]),
+    `--batch ${batch} --size ${height}x${width} --seed ${proof.seed} --form ${proof.form}`,
+    ...(engine === undefined ? [] : [`--engine ${engine}`]),
+    ...(engine === undefined || options.threads === undefined ? [] : [`--threads ${options.threads}`]),
+    // The exact tier's regions are those of a small network of the same make.
+    `--tier ${tier}${tier === 'exact' ? '' : ` --region ${piece}`}`,
+  ].join(' ');
 }
 
 function parseOpset(text: string): number {

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
-import { InputError } from '../network/errors.ts';
+import { InputError, MismatchError } from '../network/errors.ts';
 import { auditCommand } from './audit.ts';
 import { benchCommand } from './bench.ts';
 import { checkCommand } from './check.ts';
@@ -61,8 +61,9 @@ export async function main(argv: readonly string[]): Promise<number> {
 function exitCodeOfError(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.pass : EXIT.usage;
   if (error instanceof InputError) {
-    note(`error: ${error.message}`);
-    return EXIT.usage;
+    const isMismatch = error instanceof MismatchError;
+    note(`${isMismatch ? 'mismatch' : 'error'}: ${error.message}`);
+    return isMismatch ? EXIT.mismatch : EXIT.usage;
   }
   note(`fuseproof failed, which is its own fault: ${error instanceof Error ? error.stack : String(error)}`);
   return EXIT.internal;

@@ -1,5 +1,11 @@
 import { basename } from 'node:path';
-import { readDeployCheckpoint, readTrainCheckpoint, sourceOf, type WeightsFile } from '../certify/checkpoint.ts';
+import {
+  checkDeployWeights,
+  readDeployCheckpoint,
+  readTrainCheckpoint,
+  sourceOf,
+  type WeightsFile,
+} from '../certify/checkpoint.ts';
 import type { Engine, EngineOptions } from '../engines/engine.ts';
 import { type AbsentEngine, openAvailable } from '../engines/index.ts';
 import { type DeployForm, deployForms } from '../fused/forms.ts';
@@ -124,11 +130,11 @@ export async function loadDeployWeights(
   path: string,
 ): Promise<{ readonly weights: Weights<Float32Array>; readonly source: WeightsFile }> {
   const checkpoint = await readDeployCheckpoint(path, model);
-  const { form, weights, keyOf } = checkpoint;
+  const { form, weights } = checkpoint;
   if (form !== undefined && form !== needed) {
     throw new InputError(`${basename(path)}: holds form ${form}, not ${needed}; say --form ${form}`);
   }
-  checkWeights(fusion.network, weights, basename(path), keyOf);
+  checkDeployWeights(fusion.network, checkpoint);
   return { weights: roundWeights(weights), source: sourceOf(checkpoint) };
 }
 
