@@ -132,6 +132,17 @@ describe("a network's definition", () => {
     expect(deploy).toMatch(`${NETWORK}, deploy form, stages.2 (sample): relative error `);
   });
 
+  it('RepViT: a published network that is no more', async () => {
+    vi.doMock('../src/reference/repvit.ts', async (original) => {
+      const actual = await original<typeof RepVit>();
+      const variants = actual.repVit.variants.filter(({ name }) => name !== 'repvit_m0_6');
+      return { ...actual, repVit: { ...actual.repVit, variants } };
+    });
+    const { verdict, train } = await check(NAME);
+    expect(verdict).toBe('fail');
+    expect(train).toBe(`${NETWORK}, train form, ${NAME}: no network is published as repvit_m0_6 any more`);
+  });
+
   it('RepMLPNet: the place of an activation', async () => {
     vi.doMock('../src/reference/repmlpnet.ts', async (original) => {
       const actual = await original<typeof RepMlpNet>();

@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { LabelledEngine } from '../golden/check.ts';
-import type { Change } from '../golden/pending.ts';
 import { InputError } from '../network/errors.ts';
 import { counted } from '../report/text.ts';
 import { collect } from './options.ts';
@@ -120,24 +119,15 @@ async function runUpdate(names: readonly string[], { folder, from, ...options }:
     const { addPending } = await import('../golden/pending.ts');
     return printPending(await addPending(folder, from, false));
   }
-  const [
-    { withMadeGoldens, PYTHON, REPMLPNET },
-    { addPending, checkWritable },
-    { readManifest, isGolden },
-    { goldensNamed },
-  ] = await Promise.all([
-    import('../golden/oracle.ts'),
-    import('../golden/pending.ts'),
-    import('../golden/manifest.ts'),
-    import('../golden/check-all.ts'),
-  ]);
+  const [{ withMadeGoldens, PYTHON, REPMLPNET }, { addPending, checkWritable }, { readManifest, isGolden, isNamed }] =
+    await Promise.all([import('../golden/oracle.ts'), import('../golden/pending.ts'), import('../golden/manifest.ts')]);
   // The name of a published network stands for all of its goldens; one that is new is known to the oracle alone.
   const { goldens } = await readManifest(folder);
   await checkWritable(folder);
   const known = goldens.filter(isGolden);
   const chosen = names.flatMap((name) => {
-    const isKnown = known.some((golden) => golden.name === name || golden.model === name);
-    return isKnown ? goldensNamed(known, [name]).map((golden) => golden.name) : [name];
+    const meant = known.filter((golden) => isNamed(golden, name));
+    return meant.length === 0 ? [name] : meant.map((golden) => golden.name);
   });
   const oracle = {
     python: options.python ?? process.env[PYTHON] ?? join(VENV, 'bin', 'python'),
@@ -146,7 +136,28 @@ async function runUpdate(names: readonly string[], { folder, from, ...options }:
     train: options.train === true,
     onLine: note,
   };
-  printPending(await withMadeGoldens(folder, oracle, (made) => addPending(folder, made, names.length === 0)));
+  await cleaningUp(async (signal) => {
+    const add = (made: string) => addPending(folder, made, names.length === 0);
+    printPending(await withMadeGoldens(folder, { ...oracle, signal }, add));
+  });
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Does work that ends by itself, and leaves nothing behind, where a signal to this process aborts it. */
+async function cleaningUp(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const ended = new AbortController();
+  const end = (signal: NodeJS.Signals) => ended.abort(signal);
+  for (const signal of SIGNALS) process.once(signal, end);
+  try {
+    await work(ended.signal);
+  } catch (error) {
+    if (!ended.signal.aborted) throw error;
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, end);
+  }
+  // Now as if it had not been caught.
+  if (ended.signal.aborted) process.kill(process.pid, ended.signal.reason);
 }
 
 function printPending({ pending, same }: { readonly pending: readonly string[]; readonly same: number }): void {
@@ -172,36 +183,21 @@ async function runDiff(names: readonly string[], { folder, json }: FolderOption 
   else if (changes.length === 0) print('nothing is pending');
 }
 
-/** What to accept or to reject; one of --all and names must be given. */
-async function chosenChanges(
-  verb: string,
+/** Accepts or rejects; one of --all and names must be given. */
+async function review(
+  verb: 'accept' | 'reject',
   names: readonly string[],
   { folder, all }: ReviewOptions,
-): Promise<readonly Change[]> {
-  const { changesNamed, pendingChanges } = await import('../golden/pending.ts');
-  const changes = await pendingChanges(folder);
+): Promise<void> {
+  const { pendingChanges, ...pending } = await import('../golden/pending.ts');
   if (all === true && names.length > 0) throw new InputError(`--all and ${names.join(', ')}: give one of them`);
   if (all !== true && names.length === 0) {
-    const pending =
-      changes.length === 0 ? 'nothing is pending' : `pending: ${changes.map(({ name }) => name).join(', ')}`;
-    throw new InputError(`golden ${verb}: say what by name, or --all; ${pending}`);
+    const found = (await pendingChanges(folder)).map(({ name }) => name);
+    const waiting = found.length === 0 ? 'nothing is pending' : `pending: ${found.join(', ')}`;
+    throw new InputError(`golden ${verb}: say what by name, or --all; ${waiting}`);
   }
-  return changesNamed(changes, all === true ? undefined : names);
-}
-
-async function runAccept(names: readonly string[], options: ReviewOptions): Promise<void> {
-  const changes = await chosenChanges('accept', names, options);
-  const { accept } = await import('../golden/pending.ts');
-  await accept(options.folder, changes);
-  for (const { name, kind } of changes) print(`accepted: ${name} (${kind})`);
-  if (changes.length === 0) print('nothing is pending');
-}
-
-async function runReject(names: readonly string[], options: ReviewOptions): Promise<void> {
-  const changes = await chosenChanges('reject', names, options);
-  const { reject } = await import('../golden/pending.ts');
-  await reject(options.folder, changes);
-  for (const { name, kind } of changes) print(`rejected: ${name} (${kind})`);
+  const changes = await pending[verb](folder, all === true ? undefined : names);
+  for (const { name, kind } of changes) print(`${verb}ed: ${name} (${kind})`);
   if (changes.length === 0) print('nothing is pending');
 }
 
@@ -239,8 +235,14 @@ export function goldenCommand(): Command {
       command('diff', 'what pending goldens change, and by how much').option('--json', 'as JSON').action(runDiff),
     )
     .addCommand(
-      command('accept', 'make pending goldens the accepted ones').option('--all', 'all of them').action(runAccept),
+      command('accept', 'make pending goldens the accepted ones')
+        .option('--all', 'all of them')
+        .action((names, options) => review('accept', names, options)),
     )
-    .addCommand(command('reject', 'delete pending goldens').option('--all', 'all of them').action(runReject))
+    .addCommand(
+      command('reject', 'delete pending goldens')
+        .option('--all', 'all of them')
+        .action((names, options) => review('reject', names, options)),
+    )
     .addHelpText('after', EXAMPLES);
 }

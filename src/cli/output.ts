@@ -5,11 +5,16 @@ export function print(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 }
 
-/** One JSON document, on stdout. Numbers that JSON cannot hold become their names: "NaN", "Infinity", "-Infinity". */
+/**
+ * One JSON document, on stdout. Numbers that JSON cannot hold become their names: "NaN", "Infinity", "-Infinity"; typed
+ * arrays become lists.
+ */
 export function printJson(value: unknown): void {
-  const nameNonFinite = (_key: string, item: unknown) =>
-    typeof item === 'number' && !Number.isFinite(item) ? String(item) : item;
-  print(JSON.stringify(value, nameNonFinite, 2));
+  const jsonOf = (_key: string, item: unknown) => {
+    if (item instanceof Float64Array) return [...item];
+    return typeof item === 'number' && !Number.isFinite(item) ? String(item) : item;
+  };
+  print(JSON.stringify(value, jsonOf, 2));
 }
 
 /** Progress and diagnostics, on stderr. */

@@ -5,7 +5,7 @@ import type { Verdict } from '../verify/compare.ts';
 import { worstVerdict } from '../verify/verify.ts';
 import { type CheckOptions, checkGolden, type GoldenReport } from './check.ts';
 import { checkFiles } from './folder.ts';
-import { type Golden, isGolden, type Manifest, readManifest } from './manifest.ts';
+import { type Golden, isGolden, isNamed, type Manifest, readManifest } from './manifest.ts';
 import { pendingChanges } from './pending.ts';
 
 export interface CheckAllOptions extends Omit<CheckOptions, 'onProgress'> {
@@ -19,7 +19,9 @@ export interface CheckAllOptions extends Omit<CheckOptions, 'onProgress'> {
 
 export interface FolderReport {
   readonly verdict: Verdict;
+  /** Listed in the manifest, and of these as it lists them. */
   readonly files: number;
+  readonly asListed: number;
   /** What is wrong with files and with the manifest. */
   readonly problems: readonly string[];
   /** Goldens that wait for a review. */
@@ -30,19 +32,21 @@ export interface FolderReport {
 /**
  * Checks a folder of goldens: that its files are those of its manifest, that every published network has goldens, and each
  * golden against this version.
- * @throws InputError where there is no such folder, its manifest is damaged, or a name is unknown
+ * @throws InputError where there is no such folder, its manifest or that of the pending is damaged, or a name is unknown
  */
 export async function checkAll(folder: string, options: CheckAllOptions = {}): Promise<FolderReport> {
   const { names, onProgress, onReport, ...rest } = options;
   const manifest = await readManifest(folder);
   const all = manifest.goldens.filter(isGolden);
   const chosen = names === undefined ? all : goldensNamed(all, names);
-  const broken = await checkFiles(folder, manifest);
-  const problems = [...broken, ...(names === undefined ? uncovered(manifest) : [])];
+  const pending = (await pendingChanges(folder)).map(({ name }) => name);
+  const wrong = await checkFiles(folder, manifest);
+  const broken = new Set(wrong.filter(({ kind }) => kind !== 'extra').map(({ file }) => file));
+  const problems = [...wrong.map(({ problem }) => problem), ...(names === undefined ? uncovered(manifest) : [])];
   const goldens: GoldenReport[] = [];
   for (const [done, golden] of chosen.entries()) {
     // Of a file that is not the manifest's nothing more is to be said.
-    if (broken.some((problem) => filesOf(golden).some((file) => problem.startsWith(`${file} `)))) continue;
+    if (filesOf(golden).some((file) => broken.has(file))) continue;
     const progress = (what: string) => onProgress?.(done, chosen.length, `${golden.name}, ${what}`);
     progress('starting');
     const report = await checkGolden(golden, folder, { ...rest, onProgress: progress });
@@ -50,8 +54,8 @@ export async function checkAll(folder: string, options: CheckAllOptions = {}): P
     await onReport?.(report);
   }
   const verdicts = [...goldens.map(({ verdict }) => verdict), ...(problems.length > 0 ? (['fail'] as const) : [])];
-  const pending = (await pendingChanges(folder)).map(({ name }) => name);
-  return { verdict: worstVerdict(verdicts), files: manifest.goldens.length, problems, pending, goldens };
+  const files = manifest.goldens.length;
+  return { verdict: worstVerdict(verdicts), files, asListed: files - broken.size, problems, pending, goldens };
 }
 
 function filesOf({ file, stored }: Golden): readonly string[] {
@@ -66,11 +70,11 @@ export function goldensNamed<E extends { readonly name: string; readonly model?:
   all: readonly E[],
   names: readonly string[],
 ): readonly E[] {
-  const isNamed = ({ name, model }: E, wanted: string) => name === wanted || model === wanted;
   for (const wanted of names) {
     if (all.some((golden) => isNamed(golden, wanted))) continue;
     const known = all.map(({ name }) => name);
-    throw new InputError(`there is no golden ${wanted}; did you mean ${closest(wanted, known)}?`);
+    const hint = known.length === 0 ? 'the manifest lists none' : `did you mean ${closest(wanted, known)}?`;
+    throw new InputError(`there is no golden ${wanted}; ${hint}`);
   }
   return all.filter((golden) => names.some((wanted) => isNamed(golden, wanted)));
 }

@@ -1,11 +1,13 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { InputError } from '../network/errors.ts';
+import { isRecord, parseJson } from '../network/json.ts';
 import { sameShape, type Tensor } from '../network/tensor.ts';
 import { readSafetensors } from '../weights/safetensors.ts';
 import { PENDING } from './folder.ts';
 import type { Entry } from './manifest.ts';
-import { type Change, cutShort, placeOf } from './pending.ts';
+import { type Change, cutShort, isThere, placeOf } from './pending.ts';
 
 /** Elements that a difference shows. */
 const WORST_SHOWN = 3;
@@ -61,7 +63,7 @@ export interface GoldenDifference {
   /** Seed, config, versions of tools: what the manifest says otherwise than before. */
   readonly facts: readonly { readonly field: string; readonly before: string; readonly after: string }[];
   readonly tensors: readonly TensorDifference[];
-  /** Of a text file, lines that only one side has; of another, its length. */
+  /** Of JSON, the values that change, by their paths; of other text, the lines that do; of anything else, its length. */
   readonly lines: readonly string[];
 }
 
@@ -78,6 +80,10 @@ export async function differenceOf(folder: string, change: Change): Promise<Gold
     return { name, kind, file: change.pending.file, facts: [], ...(await contents(folder, undefined, change.pending)) };
   if (kind === 'removed') return { name, kind, file: change.accepted.file, facts: [], tensors: [], lines: [] };
   const { accepted, pending } = change;
+  const path = join(folder, accepted.file);
+  if (!(await isThere(path, accepted.sha256))) {
+    throw new InputError(`${path} is missing, or was altered since it was accepted; restore it from the repository`);
+  }
   return {
     name,
     kind,
@@ -105,6 +111,7 @@ async function contents(
   accepted: Entry | undefined,
   pending: Entry,
 ): Promise<Pick<GoldenDifference, 'tensors' | 'lines'>> {
+  if (accepted?.sha256 === pending.sha256) return { tensors: [], lines: ['the same bytes'] };
   const after = join(folder, PENDING, pending.file);
   const before = accepted === undefined ? undefined : join(folder, accepted.file);
   if (!/\.(safetensors|txt|json)$/.test(pending.file)) {
@@ -112,12 +119,10 @@ async function contents(
     return { tensors: [], lines: [`bytes: ${await bytesOf(before)} -> ${await bytesOf(after)}`] };
   }
   if (!pending.file.endsWith('.safetensors')) {
-    const linesOf = async (path: string | undefined) =>
-      path === undefined ? [] : (await readFile(path, 'utf8')).split('\n');
-    const [old, now] = await Promise.all([linesOf(before), linesOf(after)]);
-    const [hadOld, hasNow] = [new Set(old), new Set(now)];
-    const gone = old.filter((line) => !hasNow.has(line)).map((line) => `- ${line}`);
-    return { tensors: [], lines: [...gone, ...now.filter((line) => !hadOld.has(line)).map((line) => `+ ${line}`)] };
+    const textOf = async (path: string | undefined) => (path === undefined ? undefined : readFile(path, 'utf8'));
+    const [old, now] = await Promise.all([textOf(before), readFile(after, 'utf8')]);
+    const lines = pending.file.endsWith('.json') ? jsonLines(pending.file, old, now) : textLines(old ?? '', now);
+    return { tensors: [], lines: lines.length > 0 ? lines : ['the order of lines, or white space, alone'] };
   }
   const [old, now] = await Promise.all([
     before === undefined ? new Map<string, Tensor>() : readSafetensors(before),
@@ -125,6 +130,44 @@ async function contents(
   ]);
   const keys = [...new Set([...old.keys(), ...now.keys()])].sort((a, b) => depthOf(a) - depthOf(b));
   return { tensors: keys.map((key) => tensorDifference(key, old.get(key), now.get(key))), lines: [] };
+}
+
+/** Lines that one side has more often than the other. */
+function textLines(old: string, now: string): readonly string[] {
+  const surplus = (text: string, other: string, sign: string) => {
+    const left = new Map<string, number>();
+    for (const line of other.split('\n')) left.set(line, (left.get(line) ?? 0) + 1);
+    return text.split('\n').flatMap((line) => {
+      const count = left.get(line) ?? 0;
+      left.set(line, count - 1);
+      return count > 0 ? [] : [`${sign} ${line}`];
+    });
+  };
+  return [...surplus(old, now, '-'), ...surplus(now, old, '+')];
+}
+
+function jsonLines(file: string, old: string | undefined, now: string): readonly string[] {
+  const [before, after] = [old, now].map(
+    (text) => new Map(text === undefined ? [] : leavesOf(parseJson(text, file, 'restore it, or make it again'), '')),
+  );
+  return [...new Set([...before!.keys(), ...after!.keys()])].flatMap((path) => {
+    const [was, is] = [before!.get(path), after!.get(path)];
+    return was === is ? [] : [`${path}: ${was ?? 'nothing'} -> ${is ?? 'nothing'}`];
+  });
+}
+
+/** Each value that holds no others, by its path; the names of a list's items, where each has its own, stand for their places. */
+function leavesOf(value: unknown, path: string): readonly (readonly [path: string, value: string])[] {
+  if (typeof value !== 'object' || value === null || Object.keys(value).length === 0) {
+    return [[path, JSON.stringify(value)]];
+  }
+  const entries = Object.entries(value);
+  const names = Array.isArray(value) ? value.map((item) => (isRecord(item) ? item.name : undefined)) : [];
+  const isNaming = new Set(names.filter((name) => typeof name === 'string')).size === entries.length;
+  return entries.flatMap(([key, item], i) => {
+    const name = isNaming ? String(names[i]) : key;
+    return leavesOf(item, path === '' ? name : `${path}.${name}`);
+  });
 }
 
 /** A tensor's place in the order train form before deploy form, and in each its stages before its logits. */

@@ -45,31 +45,59 @@ export function isGolden(entry: Entry): entry is Golden {
   return entry.config !== undefined && entry.input !== undefined;
 }
 
+/** Whether an entry is meant by a name: its own, or that of its published network, which stands for all of its goldens. */
+export function isNamed({ name, model }: Pick<Entry, 'name' | 'model'>, wanted: string): boolean {
+  return name === wanted || model === wanted;
+}
+
+/** What to do about a manifest that cannot be used. */
+export interface ManifestRemedy {
+  readonly absent: string;
+  readonly damaged: string;
+}
+
+const RESTORE: ManifestRemedy = {
+  absent: 'goldens come with the repository, not with the package: give their folder with --folder',
+  damaged: 'restore the file',
+};
+
 /**
  * Reads the manifest of a folder of goldens.
  * @throws InputError where there is none, or it is damaged
  */
-export async function readManifest(folder: string): Promise<Manifest> {
+export async function readManifest(folder: string, remedy = RESTORE): Promise<Manifest> {
   const path = join(folder, MANIFEST);
   let value: unknown;
   try {
     value = JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
-    if (error instanceof SyntaxError) throw new InputError(`${path}: not JSON (${error.message}); restore the file`);
-    throw new InputError(
-      `${path}: ${messageOfSystemError(error, 'read')}; goldens come with the repository, not with the package: give their folder with --folder`,
-    );
+    if (error instanceof SyntaxError) throw new InputError(`${path}: not JSON (${error.message}); ${remedy.damaged}`);
+    throw new InputError(`${path}: ${messageOfSystemError(error, 'read')}; ${remedy.absent}`);
   }
-  await checkManifest(value, path);
+  await checkManifest(value, path, remedy);
   const { goldens, removed } = value as Manifest;
-  for (const key of ['name', 'file'] as const) {
-    const twice = goldens.find((entry, i) => goldens.findIndex((other) => other[key] === entry[key]) !== i);
-    if (twice !== undefined) throw new InputError(`${path}: ${twice[key]} stands there twice; each ${key} is unique`);
+  const twice = standingTwice(goldens);
+  if (twice !== undefined) {
+    throw new InputError(`${path}: ${twice.value} stands there twice; each ${twice.key} is unique`);
   }
   return { goldens, ...(removed && { removed }) };
 }
 
-async function checkManifest(value: unknown, path: string): Promise<void> {
+/** The first name or file that two entries have; undefined where each has its own. */
+export function standingTwice(
+  goldens: readonly Entry[],
+): { readonly key: 'name' | 'file'; readonly value: string } | undefined {
+  for (const key of ['name', 'file'] as const) {
+    const seen = new Set<string>();
+    for (const { [key]: value } of goldens) {
+      if (seen.has(value)) return { key, value };
+      seen.add(value);
+    }
+  }
+  return undefined;
+}
+
+async function checkManifest(value: unknown, path: string, { damaged }: ManifestRemedy): Promise<void> {
   const [{ Ajv }, { default: schema }] = await Promise.all([
     import('ajv'),
     import('./manifest.schema.json', { with: { type: 'json' } }),
@@ -77,7 +105,7 @@ async function checkManifest(value: unknown, path: string): Promise<void> {
   const validate = new Ajv().compile(schema);
   if (validate(value)) return;
   const [error] = validate.errors ?? [];
-  throw new InputError(`${path}: ${error?.instancePath ?? ''} ${error?.message}; restore the file`);
+  throw new InputError(`${path}: ${error?.instancePath ?? ''} ${error?.message}; ${damaged}`);
 }
 
 /** As the project's formatter writes JSON: lists of numbers on one line. */

@@ -3,7 +3,9 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { closest } from 'fastest-levenshtein';
 import { InputError } from '../network/errors.ts';
+import { isRecord } from '../network/json.ts';
 
 /** Says which Python makes goldens, and where the original RepMLPNet's source is. */
 export const PYTHON = 'FUSEPROOF_PYTHON';
@@ -19,6 +21,8 @@ export interface OracleOptions {
   readonly names?: readonly string[] | undefined;
   /** Told of each line that the oracle prints. */
   readonly onLine?: (line: string) => void;
+  /** Ends Python; what it has made is deleted. */
+  readonly signal?: AbortSignal;
 }
 
 /** How to get what makes goldens. `golden` is the folder of the goldens. */
@@ -42,11 +46,12 @@ interface Catalogue {
 
 /** Runs Python; the lines of its output. */
 function runPython(
-  python: string,
+  { python, signal }: OracleOptions,
   args: readonly string[],
   onLine: (line: string) => void = () => {},
 ): Promise<{ readonly code: number; readonly lines: readonly string[]; readonly errors: string }> {
   return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
     const child = spawn(python, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1' },
@@ -65,7 +70,14 @@ function runPython(
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       errors += text;
     });
-    child.on('error', reject).on('close', (code) => resolve({ code: code ?? 1, lines, errors }));
+    const end = () => child.kill('SIGKILL');
+    signal?.addEventListener('abort', end);
+    child.on('error', reject).on('close', (code) => {
+      signal?.removeEventListener('abort', end);
+      // Only now does it write no more.
+      if (signal?.aborted) reject(signal.reason);
+      else resolve({ code: code ?? 1, lines, errors });
+    });
   });
 }
 
@@ -73,22 +85,25 @@ function runPython(
  * Makes goldens in a new folder, and hands it to `use`; the folder is deleted afterwards.
  * @throws InputError where Python, one of its packages or the original's source is absent, which says how to get it; where a
  * name is unknown; where the oracle fails
+ * @throws whatever the signal's reason is, where it ends Python
  */
 export async function withMadeGoldens<T>(
   golden: string,
   options: OracleOptions,
   use: (made: string) => Promise<T>,
 ): Promise<T> {
-  const { python, repmlpnet, train, names = [], onLine } = options;
+  const { repmlpnet, train, names = [], onLine } = options;
   const script = join(golden, 'oracle', 'make.py');
   const { source, names: known } = await catalogueOf(golden, script, options);
-  const unknown = names.find((name) => !Object.values(known).flat().includes(name));
-  if (unknown !== undefined)
-    throw new InputError(`the oracle makes no golden ${unknown}; its names are those of the manifest`);
+  const all = Object.values(known).flat();
+  const unknown = names.find((name) => !all.includes(name));
+  if (unknown !== undefined) {
+    throw new InputError(`the oracle makes no golden ${unknown}; did you mean ${closest(unknown, all)}?`);
+  }
   const made = await mkdtemp(join(tmpdir(), 'fuseproof-goldens-'));
   try {
     const args = [script, '--out', made, '--repmlpnet', repmlpnet, ...(train ? ['--train'] : []), ...names];
-    const { code, errors } = await runPython(python, args, onLine);
+    const { code, errors } = await runPython(options, args, onLine);
     if (code === 0) return await use(made);
     const reason = errors.trim().split('\n').at(-1) ?? '';
     // The oracle ends with one line about its source; anything longer is a traceback.
@@ -107,13 +122,16 @@ async function catalogueOf(golden: string, script: string, options: OracleOption
     );
   let run: Awaited<ReturnType<typeof runPython>>;
   try {
-    run = await runPython(python, [script, '--list']);
+    run = await runPython(options, [script, '--list']);
   } catch (error) {
-    throw absent(
-      error instanceof Error && 'code' in error && error.code === 'ENOENT' ? 'no such program' : String(error),
-    );
+    if (options.signal?.aborted || !(error instanceof Error && 'code' in error)) throw error;
+    throw absent(error.code === 'ENOENT' ? 'no such program' : `cannot be run: ${error.message}`);
   }
   const { code, lines, errors } = run;
   if (code !== 0) throw absent(errors.trim().split('\n').at(-1) || `it ended with code ${code}`);
-  return JSON.parse(lines.join('\n')) as Catalogue;
+  try {
+    const catalogue: unknown = JSON.parse(lines.join('\n'));
+    if (isRecord(catalogue) && isRecord(catalogue.names)) return catalogue as unknown as Catalogue;
+  } catch {}
+  throw absent('it does not run Python scripts');
 }

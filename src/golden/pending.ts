@@ -3,14 +3,25 @@
  * of their own. Nothing here needs Python.
  */
 import { constants } from 'node:fs';
-import { access, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { access, lstat, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { InputError } from '../network/errors.ts';
+import { parseJson } from '../network/json.ts';
+import { readSafetensors } from '../weights/safetensors.ts';
 import { messageOfSystemError, remedyOf } from '../weights/system-error.ts';
 import { writeFileAtomically } from '../weights/write-file.ts';
 import { PENDING, sha256Of } from './folder.ts';
-import { type Entry, formatManifest, MANIFEST, type Manifest, readManifest } from './manifest.ts';
+import { alone } from './lock.ts';
+import {
+  type Entry,
+  formatManifest,
+  isNamed,
+  MANIFEST,
+  type Manifest,
+  readManifest,
+  standingTwice,
+} from './manifest.ts';
 
 /** One golden that waits for a review. */
 export type Change =
@@ -19,12 +30,17 @@ export type Change =
   | { readonly kind: 'removed'; readonly name: string; readonly accepted: Entry };
 
 /**
- * Does what changes the goldens' folder.
- * @throws InputError where that cannot be written
+ * Does what changes the goldens' folder, and while nothing else does.
+ * @throws InputError where that cannot be written, or is being changed for long
  */
 async function changing<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  const pending = join(folder, PENDING);
+  // What lies behind a link is not ours to clear out.
+  if ((await lstat(pending).catch(() => undefined))?.isSymbolicLink()) {
+    throw new InputError(`${pending} is a link; pending goldens are in a folder of their own, so delete the link`);
+  }
   try {
-    return await work();
+    return await alone(folder, work);
   } catch (error) {
     if (!(error instanceof Error && 'syscall' in error)) throw error;
     throw new InputError(`${folder}: ${messageOfSystemError(error, 'write')}; ${remedyOf(error)}`);
@@ -49,7 +65,8 @@ async function exists(path: string): Promise<boolean> {
 /** The pending goldens' manifest; empty where none are pending. */
 async function readPending(folder: string): Promise<Manifest> {
   const pending = join(folder, PENDING);
-  if (await exists(join(pending, MANIFEST))) return readManifest(pending);
+  const remedy = `delete ${pending}, and make them again with golden update`;
+  if (await exists(join(pending, MANIFEST))) return readManifest(pending, { absent: remedy, damaged: remedy });
   return { goldens: [] };
 }
 
@@ -75,23 +92,37 @@ export async function pendingChanges(folder: string): Promise<readonly Change[]>
   return [...made, ...gone];
 }
 
+function isMeant(change: Change, wanted: string): boolean {
+  return isNamed(change.kind === 'removed' ? change.accepted : change.pending, wanted);
+}
+
 /**
- * The changes of these names, or all.
+ * The changes of these names, or all; a published network's name stands for all of its goldens.
  * @throws InputError where nothing of a name is pending
  */
 export function changesNamed(changes: readonly Change[], names: readonly string[] | undefined): readonly Change[] {
   if (names === undefined) return changes;
-  const unknown = names.find((name) => !changes.some((change) => change.name === name));
+  const unknown = names.find((name) => !changes.some((change) => isMeant(change, name)));
   if (unknown !== undefined) {
     const pending = changes.length === 0 ? 'nothing is' : `pending: ${changes.map(({ name }) => name).join(', ')}`;
     throw new InputError(`${unknown} is not pending; ${pending}`);
   }
-  return changes.filter(({ name }) => names.includes(name));
+  return changes.filter((change) => names.some((name) => isMeant(change, name)));
 }
 
-/** Whether the entries are of the same golden; what made it does not matter. */
-function isSame({ made_by: _a, ...a }: Entry, { made_by: _b, ...b }: Entry): boolean {
-  return isDeepStrictEqual(a, b);
+/** Whether the entries are of the same golden. Which tools made it does not matter; the generator's version is checked. */
+function isSame({ made_by: a, ...one }: Entry, { made_by: b, ...other }: Entry): boolean {
+  return a.generator === b.generator && isDeepStrictEqual(one, other);
+}
+
+/** @throws InputError where a file that was made is missing, not what its manifest says, or damaged */
+async function checkMade(made: string, { file, sha256 }: Entry): Promise<void> {
+  const path = join(made, file);
+  if (!(await isThere(path, sha256))) {
+    throw new InputError(`${path} is missing, or not what ${join(made, MANIFEST)} says; make it again`);
+  }
+  if (file.endsWith('.safetensors')) await readSafetensors(path);
+  if (file.endsWith('.json')) parseJson(await readFile(path, 'utf8'), path, 'make it again');
 }
 
 /**
@@ -100,19 +131,24 @@ function isSame({ made_by: _a, ...a }: Entry, { made_by: _b, ...b }: Entry): boo
  * @param complete whether they are all that the oracle makes: accepted ones of the same scripts that are not among them are
  * then to be removed
  * @returns names of what is pending now because of it, and how many are as accepted
+ * @throws InputError where one that was made is not as its manifest says, or cannot be read; nothing is pending of it then
  */
-export async function addPending(
-  folder: string,
-  made: string,
-  complete: boolean,
-): Promise<{ readonly pending: readonly string[]; readonly same: number }> {
-  const [accepted, before, { goldens }] = await Promise.all([
-    readManifest(folder),
-    readPending(folder),
-    readManifest(made),
-  ]);
+export async function addPending(folder: string, made: string, complete: boolean): Promise<Added> {
+  const remedy = { absent: 'give a folder that a script of golden/oracle has filled', damaged: 'make it again' };
+  const { goldens } = await readManifest(made, remedy);
+  return changing(folder, () => addAll(folder, made, goldens, complete));
+}
+
+interface Added {
+  readonly pending: readonly string[];
+  readonly same: number;
+}
+
+async function addAll(folder: string, made: string, goldens: readonly Entry[], complete: boolean): Promise<Added> {
+  const [accepted, before] = await Promise.all([readManifest(folder), readPending(folder)]);
   const isNew = (entry: Entry) => !accepted.goldens.some((other) => isSame(other, entry));
   const changed = goldens.filter(isNew);
+  for (const entry of changed) await checkMade(made, entry);
   const scripts = new Set(goldens.map(({ made_by }) => made_by.script));
   const remade = new Set(goldens.map(({ name }) => name));
   const removed = complete
@@ -120,7 +156,7 @@ export async function addPending(
     : [];
   const pending = join(folder, PENDING);
   for (const { file } of changed) {
-    await changing(folder, () => mkdir(dirname(join(pending, file)), { recursive: true }));
+    await mkdir(dirname(join(pending, file)), { recursive: true });
     await writeFileAtomically(join(pending, file), await readFile(join(made, file)));
   }
   // What was pending and is made again as accepted needs no review any more.
@@ -136,11 +172,7 @@ export async function addPending(
 }
 
 /** Writes the manifest of what is pending, and deletes every other file there; the folder, too, where nothing is. */
-function writePending(folder: string, manifest: Manifest): Promise<void> {
-  return changing(folder, () => replacePending(folder, manifest));
-}
-
-async function replacePending(folder: string, manifest: Manifest): Promise<void> {
+async function writePending(folder: string, manifest: Manifest): Promise<void> {
   const pending = join(folder, PENDING);
   const { goldens, removed = [] } = manifest;
   if (goldens.length === 0 && removed.length === 0) {
@@ -156,12 +188,13 @@ async function replacePending(folder: string, manifest: Manifest): Promise<void>
   for (const entry of await readdir(pending, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue;
     for (const file of await readdir(join(pending, entry.name))) {
-      if (!listed.has(`${entry.name}/${file}`)) await rm(join(pending, entry.name, file));
+      if (!listed.has(`${entry.name}/${file}`)) await rm(join(pending, entry.name, file), { recursive: true });
     }
   }
 }
 
-async function isThere(path: string, sha256: string): Promise<boolean> {
+/** Whether a file is there, and is the one with this SHA-256. */
+export async function isThere(path: string, sha256: string): Promise<boolean> {
   return (await exists(path)) && (await sha256Of(path)) === sha256;
 }
 
@@ -186,17 +219,34 @@ export function cutShort(folder: string, { file, name }: Entry): InputError {
 }
 
 /**
- * Makes pending goldens the accepted ones.
- * @throws InputError where a pending file is missing or not what its manifest says; nothing is changed then
+ * Makes the pending goldens of these names the accepted ones, or all.
+ * @throws InputError where nothing of a name is pending, a pending file is missing or not what its manifest says, or two
+ * goldens would have one name or file; nothing is changed then
  */
-export function accept(folder: string, changes: readonly Change[]): Promise<void> {
+export function accept(folder: string, names: readonly string[] | undefined): Promise<readonly Change[]> {
   return changing(folder, async () => {
+    const changes = changesNamed(await pendingChanges(folder), names);
     await access(folder, constants.W_OK);
     await acceptAll(folder, changes);
+    return changes;
   });
 }
 
 async function acceptAll(folder: string, changes: readonly Change[]): Promise<void> {
+  const manifest = await readManifest(folder);
+  const byName = new Map(changes.map((change) => [change.name, change]));
+  const stay = manifest.goldens.flatMap((entry): Entry[] => {
+    const change = byName.get(entry.name);
+    if (change === undefined) return [entry];
+    return change.kind === 'removed' ? [] : [change.pending];
+  });
+  const goldens = [...stay, ...changes.flatMap((change) => (change.kind === 'new' ? [change.pending] : []))];
+  const twice = standingTwice(goldens);
+  if (twice !== undefined) {
+    throw new InputError(
+      `${twice.value} would be the ${twice.key} of two goldens; accept what is pending of both, or reject`,
+    );
+  }
   const moves: { readonly from: string; readonly to: string }[] = [];
   for (const change of changes) {
     if (change.kind === 'removed') continue;
@@ -209,17 +259,9 @@ async function acceptAll(folder: string, changes: readonly Change[]): Promise<vo
     await mkdir(dirname(to), { recursive: true });
     await rename(from, to);
   }
-  const manifest = await readManifest(folder);
-  const byName = new Map(changes.map((change) => [change.name, change]));
-  const goldens = manifest.goldens.flatMap((entry): Entry[] => {
-    const change = byName.get(entry.name);
-    if (change === undefined) return [entry];
-    return change.kind === 'removed' ? [] : [change.pending];
-  });
-  const added = changes.flatMap((change) => (change.kind === 'new' ? [change.pending] : []));
-  await writeFileAtomically(join(folder, MANIFEST), formatManifest({ goldens: [...goldens, ...added] }));
+  await writeFileAtomically(join(folder, MANIFEST), formatManifest({ goldens }));
   // A file that an accepted golden has left.
-  const listed = new Set([...goldens, ...added].map(({ file }) => file));
+  const listed = new Set(goldens.map(({ file }) => file));
   for (const change of changes) {
     if (change.kind !== 'new' && !listed.has(change.accepted.file))
       await rm(join(folder, change.accepted.file), { force: true });
@@ -228,10 +270,19 @@ async function acceptAll(folder: string, changes: readonly Change[]): Promise<vo
 }
 
 /**
- * Deletes pending goldens; the accepted ones stay.
- * @throws InputError where an accept that was cut short has replaced an accepted one already; nothing is changed then
+ * Deletes the pending goldens of these names, or all; the accepted ones stay.
+ * @throws InputError where nothing of a name is pending, or an accept that was cut short has replaced an accepted one
+ * already; nothing is changed then
  */
-export async function reject(folder: string, changes: readonly Change[]): Promise<void> {
+export function reject(folder: string, names: readonly string[] | undefined): Promise<readonly Change[]> {
+  return changing(folder, async () => {
+    const changes = changesNamed(await pendingChanges(folder), names);
+    await rejectAll(folder, changes);
+    return changes;
+  });
+}
+
+async function rejectAll(folder: string, changes: readonly Change[]): Promise<void> {
   for (const change of changes) {
     if (change.kind === 'removed') continue;
     const { file, sha256 } = change.pending;

@@ -4,7 +4,7 @@ import { type Fusion, fuseWeights } from '../fused/fuse.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
 import { elements, type Tensor, toFloat32, type Weights } from '../network/tensor.ts';
-import { buildNetwork } from '../reference/config.ts';
+import { buildNetwork, parseConfig } from '../reference/config.ts';
 import type { ModelConfig } from '../reference/families.ts';
 import { variants } from '../reference/variants.ts';
 import { checkWeights } from '../weights/check.ts';
@@ -28,7 +28,7 @@ export interface Subject {
  */
 export async function loadSubject(golden: Golden, folder: string): Promise<Subject> {
   const { stored, seed, input: size, name } = golden;
-  const config = configOf(golden);
+  const config = await configOf(golden);
   const network = buildNetwork(config, size, golden.model ?? name);
   if (stored === undefined) {
     if (seed === undefined) throw new InputError(`${name}: the manifest gives neither a seed nor stored weights`);
@@ -44,10 +44,10 @@ export async function loadSubject(golden: Golden, folder: string): Promise<Subje
 
 /**
  * The config that the network has here. A golden of a published network is of whatever this version publishes under its name.
- * @throws InputError where nothing is published under it
+ * @throws InputError where nothing is published under it, or the golden's is no config
  */
-export function configOf({ name, model, config }: Golden): ModelConfig {
-  if (model === undefined) return config;
+export async function configOf({ name, model, config }: Golden): Promise<ModelConfig> {
+  if (model === undefined) return parseConfig(config, name);
   const variant = variants.find((published) => published.name === model);
   if (variant === undefined) throw new InputError(`${name}: no network is published as ${model} any more`);
   return variant.config;

@@ -27,7 +27,8 @@ function worst(rows: readonly Row[], figure: (row: Row) => number | undefined): 
 
 /** One golden: elements compared, the oracle's largest relative error, the engines' largest error over a region's bound. */
 export function goldenLine({ name, input, verdict, rows }: GoldenReport): string {
-  const [, , height = 0, width = 0] = input;
+  // Of a network that cannot be built, or a file that cannot be read, it is not known.
+  const size = input.length === 0 ? '-' : `${input[2]}x${input[3]}`;
   const compared = rows.reduce((sum, row) => sum + row.compared, 0);
   const oracle = worst(rows, ({ by, relative }) => (by === 'float64' ? relative : undefined));
   const engines = worst(rows, ({ what, worstRatio }) => (what === 'regions' ? worstRatio : undefined));
@@ -36,7 +37,7 @@ export function goldenLine({ name, input, verdict, rows }: GoldenReport): string
     oracle === undefined ? '-' : oracle.toExponential(1),
     engines === undefined ? '-' : `${(100 * engines).toPrecision(2)} %`,
   ];
-  return row(name, `${height}x${width}`, figures, verdict);
+  return row(name, size, figures, verdict);
 }
 
 /** Problems of one golden that are shown; the first says where to look. */
@@ -49,12 +50,15 @@ export function problemLines(problems: readonly string[]): string {
 }
 
 /** What the whole check came to. */
-export function folderLines({ verdict, files, problems, pending, goldens }: FolderReport, seconds: number): string {
+export function folderLines(
+  { verdict, files, asListed, problems, pending, goldens }: FolderReport,
+  seconds: number,
+): string {
   const lines: string[] = [];
   if (problems.length > 0) lines.push('files:', ...problems.map((problem) => wrap(problem, '  ', '    ')));
   const passed = goldens.filter((golden) => golden.verdict === 'pass').length;
   lines.push(
-    `${passed} of ${goldens.length} goldens pass; ${files - problems.length} of ${files} files are as listed: ${verdict}, in ${seconds.toFixed(0)} s`,
+    `${passed} of ${goldens.length} goldens pass; ${asListed} of ${files} files are as listed: ${verdict}, in ${seconds.toFixed(0)} s`,
   );
   if (pending.length > 0) {
     lines.push(
@@ -73,12 +77,12 @@ const TENSORS_SHOWN = 40;
 export function differenceText({ name, kind, file, facts, tensors, lines }: GoldenDifference): string {
   const out = [wrap(`${name}: ${kind} (${file})`)];
   for (const { field, before, after } of facts) out.push(wrap(`${field}: ${before} -> ${after}`, '  ', '    '));
-  out.push(...lines.slice(0, TENSORS_SHOWN).map((line) => `  ${line}`));
+  out.push(...lines.slice(0, TENSORS_SHOWN).map((line) => wrap(line, '  ', '    ')));
   if (lines.length > TENSORS_SHOWN) out.push(`  and ${lines.length - TENSORS_SHOWN} more lines`);
   const different = tensors.filter((tensor) => tensor.kind !== 'same');
   const same = tensors.length - different.length;
   if (different.some(isChanged)) {
-    out.push(`  ${'tensor'.padEnd(30)}${'differ'.padStart(20)}${'largest'.padStart(12)}${'relative'.padStart(12)}`);
+    out.push(`  ${'tensor'.padEnd(TENSOR)}${'differ'.padStart(20)}${'largest'.padStart(12)}${'relative'.padStart(12)}`);
   }
   out.push(...different.slice(0, TENSORS_SHOWN).map(tensorLine));
   if (different.length > TENSORS_SHOWN) out.push(`  and ${different.length - TENSORS_SHOWN} more tensors`);
@@ -94,20 +98,27 @@ function isChanged(tensor: TensorDifference): tensor is ComparedTensor {
   return tensor.kind === 'changed';
 }
 
+/** The table's first column; a name that is longer has a line of its own. */
+const TENSOR = 30;
+
+function tensorName(key: string): string {
+  return key.length <= TENSOR ? `  ${key.padEnd(TENSOR)}` : `  ${key}\n${' '.repeat(TENSOR + 2)}`;
+}
+
 function tensorLine(tensor: TensorDifference): string {
   if (tensor.kind === 'reshaped') {
-    return `  ${tensor.key.padEnd(30)} ${formatShape(tensor.before)} -> ${formatShape(tensor.shape)}`;
+    return `${tensorName(tensor.key)} ${formatShape(tensor.before)} -> ${formatShape(tensor.shape)}`;
   }
-  if (!('elements' in tensor)) return `  ${tensor.key.padEnd(30)} ${tensor.kind}, ${formatShape(tensor.shape)}`;
+  if (!('elements' in tensor)) return `${tensorName(tensor.key)} ${tensor.kind}, ${formatShape(tensor.shape)}`;
   const { key, differing, elements, maxAbsolute, relative } = tensor;
   const differ = `${grouped(differing)} of ${grouped(elements)}`;
-  return `  ${key.padEnd(30)}${differ.padStart(20)}${maxAbsolute.toExponential(2).padStart(12)}${relative.toExponential(1).padStart(12)}`;
+  return `${tensorName(key)}${differ.padStart(20)}${maxAbsolute.toExponential(2).padStart(12)}${relative.toExponential(1).padStart(12)}`;
 }
 
 /** Of the first tensor that differs: what comes later may only follow from it. */
 function worstLines({ key, worst: elements, shape }: ComparedTensor): string[] {
   return [
-    `  the worst elements of ${key}:`,
+    wrap(`the worst elements of ${key}:`, '  ', '    '),
     ...elements.flatMap(({ index, accepted, pending }) => [`    ${position(index, shape)}: ${accepted} -> ${pending}`]),
   ];
 }
@@ -131,7 +142,7 @@ export function pictureLines(key: string, { image, rows, columns, values }: Pict
     return `    |${cells.join('')}|`;
   });
   return [
-    `  ${key}, image ${image}, ${rows}x${columns}: the largest difference over all channels`,
+    wrap(`${key}, image ${image}, ${rows}x${columns}: the largest difference over all channels`, '  ', '    '),
     frame,
     ...lines,
     frame,

@@ -22,7 +22,8 @@ export function fileOfTemporary(name: string): string | undefined {
   return TEMPORARY.exec(name)?.groups?.name;
 }
 
-function isRunning(id: number): boolean {
+/** Whether a process of this machine is alive. */
+export function isRunning(id: number): boolean {
   try {
     process.kill(id, 0);
     return true;
