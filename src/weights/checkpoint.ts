@@ -31,6 +31,9 @@ const NEEDED = 'a checkpoint (.pth, .pt, .safetensors or its .index.json)';
 /** Entries of a checkpoint that hold the state dict, in the order in which training scripts mean them. */
 const ENTRIES = ['model', 'state_dict', 'model_state_dict', 'net', 'network', 'module', 'weights'];
 
+/** State dicts that a message lists. */
+const SHOWN = 10;
+
 type Kind = 'zip' | 'pickle' | 'safetensors' | 'json' | 'tar' | 'onnx' | 'unknown';
 
 /** The first file of a tar archive of PyTorch's. */
@@ -116,13 +119,14 @@ function chosenEntry(entries: readonly string[], asked: string | undefined, path
   if (entries.length === 0) {
     throw new InputError(`${path}: holds no state dict, a dict of tensors by name; save model.state_dict()`);
   }
+  const shown = entries.slice(0, SHOWN).map((name) => name || 'the file itself');
+  const names = `${shown.join(', ')}${entries.length > SHOWN ? ` and ${entries.length - SHOWN} more` : ''}`;
   if (asked !== undefined) {
     if (entries.includes(asked)) return asked;
-    const names = entries.map((name) => name || 'the file itself').join(', ');
     throw new InputError(`${path}: has no state dict ${JSON.stringify(asked)}; it has: ${names}`);
   }
   const usual = ENTRIES.find((name) => entries.includes(name));
   if (usual !== undefined) return usual;
   if (entries.length === 1) return entries[0]!;
-  throw new InputError(`${path}: holds several state dicts: ${entries.join(', ')}; say which with --state-dict`);
+  throw new InputError(`${path}: holds several state dicts: ${names}; say which with --state-dict`);
 }

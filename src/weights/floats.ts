@@ -78,8 +78,14 @@ export function checkFinite(data: FloatArray, name: string, subject: string): vo
   }
 }
 
-/** Bytes of a dense tensor. @throws InputError where they cannot be counted */
+/** Axes of a tensor: PyTorch and NumPy compute with at most so many. */
+export const MAX_AXES = 64;
+
+/** Bytes of a dense tensor. @throws InputError where they cannot be counted, or it has too many axes */
 export function byteCountOf(shape: Shape, elementBytes: number, where: string): number {
+  if (shape.length > MAX_AXES) {
+    throw new InputError(`${where}: a shape of ${shape.length} axes; at most ${MAX_AXES} are read`);
+  }
   // Zeros last: the product of the others must be countable, too, or PyTorch could not hold the shape.
   const bytes = shape.reduce((product, dimension) => product * Math.max(1, dimension), elementBytes);
   if (!Number.isSafeInteger(bytes)) {

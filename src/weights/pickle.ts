@@ -206,9 +206,8 @@ class Machine {
     if (length > PICKLE_LIMITS.integerBytes) {
       this.#fail(`holds a whole number of ${length} bytes; at most ${PICKLE_LIMITS.integerBytes} are read`);
     }
-    const bytes = this.#slice(length);
-    let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]!);
+    const bigEndian = Uint8Array.from(this.#slice(length)).reverse();
+    const value = BigInt(`0x0${Buffer.from(bigEndian.buffer).toString('hex')}`);
     const signed = BigInt.asIntN(8 * length, value);
     const small = Number(signed);
     return Number.isSafeInteger(small) ? small : signed;

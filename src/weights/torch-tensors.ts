@@ -126,9 +126,20 @@ function tableOfGlobals(subject: string): ReadonlyMap<string, Known> {
     }
     return new StoredTensor(storage, dtype, offset, shape, strides);
   };
-  const rebuild = ([storage, offset, shape, strides]: readonly unknown[]) => tensorOf(storage, offset, shape, strides);
+  /** PyTorch's bits of a lazy sign. */
+  const checkBits = (metadata: unknown) => {
+    if (!(metadata instanceof Map) || (metadata.get('neg') !== true && metadata.get('conj') !== true)) return;
+    throw new InputError(
+      `${subject}: a tensor is the negative or the conjugate of what is stored; save it as .resolve_conj().resolve_neg()`,
+    );
+  };
+  const rebuild = ([storage, offset, shape, strides, , , metadata]: readonly unknown[]) => {
+    checkBits(metadata);
+    return tensorOf(storage, offset, shape, strides);
+  };
   const rebuildOfBytes = (args: readonly unknown[]) => {
-    const [storage, offset, shape, strides, , , dtype] = args;
+    const [storage, offset, shape, strides, , , dtype, metadata] = args;
+    checkBits(metadata);
     const name = dtype instanceof Global ? (dtype.known as Marker).dtype : undefined;
     return tensorOf(storage, offset, shape, strides, name ?? fail('a tensor has no dtype'));
   };
@@ -228,20 +239,26 @@ const WRAPPED = 2;
  */
 export function stateDictsOf(value: unknown): ReadonlyMap<string, StoredStateDict> {
   const found = new Map<string, StoredStateDict>();
-  const search = (candidate: unknown, path: readonly string[]) => {
-    if (!(candidate instanceof Map)) return;
-    const entries = [...candidate];
-    const tensors = entries.filter(
-      (entry): entry is [string, StoredTensor] => typeof entry[0] === 'string' && entry[1] instanceof StoredTensor,
-    );
-    if (tensors.length > 0 && tensors.length === entries.length) {
-      found.set(path.join('.'), new Map(tensors));
-    } else if (path.length < WRAPPED) {
-      for (const [key, inner] of entries) if (typeof key === 'string') search(inner, [...path, key]);
+  // A dict may hold itself, or another many times: each is looked into once, where it lies the least deep.
+  const known = new Map<unknown, boolean>();
+  const open: { readonly dict: unknown; readonly path: readonly string[] }[] = [{ dict: value, path: [] }];
+  for (const { dict, path } of open) {
+    if (!(dict instanceof Map)) continue;
+    const isNew = !known.has(dict);
+    if (isNew) known.set(dict, isStateDict(dict));
+    if (known.get(dict)) found.set(path.join('.'), dict);
+    else if (isNew && path.length < WRAPPED) {
+      for (const [key, inner] of dict) {
+        if (typeof key === 'string' && inner instanceof Map) open.push({ dict: inner, path: [...path, key] });
+      }
     }
-  };
-  search(value, []);
+  }
   return found;
+}
+
+function isStateDict(dict: ReadonlyMap<unknown, unknown>): dict is StoredStateDict {
+  for (const [key, tensor] of dict) if (typeof key !== 'string' || !(tensor instanceof StoredTensor)) return false;
+  return dict.size > 0;
 }
 
 /**
@@ -249,6 +266,9 @@ export function stateDictsOf(value: unknown): ReadonlyMap<string, StoredStateDic
  * more than the file: PyTorch's own repeat an element only where somebody saved what expand() returns.
  */
 export const MAX_COPIED_BYTES = 2 ** 26;
+
+/** Every element of every view is looked at: all of them together are at most so many files, and {@link MAX_COPIED_BYTES}. */
+export const MAX_VIEWS = 4;
 
 /**
  * Reads the tensors of a state dict. float32 and float64 tensors that are contiguous are views on the file.
@@ -265,6 +285,7 @@ export function readTensors(
   const weights = new Map<string, Tensor>();
   const types = new Set<FloatType>();
   let copied = 0;
+  let viewed = 0;
   for (const [name, tensor] of tensors) {
     const where = `${subject}: tensor ${JSON.stringify(name)}`;
     const { storage, dtype, shape } = tensor;
@@ -288,6 +309,12 @@ export function readTensors(
           `${where}: with it, tensors that repeat or reorder elements take ${copied} bytes, of a file of ${fileBytes}; save them with .contiguous()`,
         );
       }
+    }
+    viewed += elements(shape) * elementBytesOf(dtype);
+    if (viewed > MAX_VIEWS * fileBytes + MAX_COPIED_BYTES) {
+      throw new InputError(
+        `${where}: with it, tensors that share storages take ${viewed} bytes, of a file of ${fileBytes}; save each only once`,
+      );
     }
     const data = valuesOf(tensor, read.values);
     checkFinite(data, name, subject);

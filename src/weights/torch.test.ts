@@ -32,6 +32,8 @@ interface TensorFields {
   readonly strides?: readonly number[];
   /** Of a legacy file. */
   readonly view?: Buffer;
+  /** Bits of a lazy sign. */
+  readonly metadata?: Buffer;
 }
 
 function tensor({
@@ -42,13 +44,16 @@ function tensor({
   shape = [2],
   strides = [1],
   view,
+  metadata,
 }: TensorFields = {}) {
   const storage = [text('storage'), global('torch', type), text(key), text('cpu'), int(count), ...(view ? [view] : [])];
   const counts = (values: readonly number[]) => tuple(...values.map(int));
   const flag = bytes([0x89]);
   const hooks = bytes([...global('collections', 'OrderedDict')], ')R');
   const rebuild = global('torch._utils', '_rebuild_tensor_v2');
-  return call(rebuild, bytes([...tuple(...storage)], 'Q'), int(offset), counts(shape), counts(strides), flag, hooks);
+  const more = metadata === undefined ? [] : [metadata];
+  const reference = bytes([...tuple(...storage)], 'Q');
+  return call(rebuild, reference, int(offset), counts(shape), counts(strides), flag, hooks, ...more);
 }
 
 const floats = (...values: readonly number[]) => Buffer.from(Float32Array.from(values).buffer);
@@ -254,6 +259,9 @@ describe('PyTorch, zip', () => {
     expect(weights.get('w')!.data.buffer).toBe(padded.buffer);
   });
 
+  const LARGE = 300_000;
+  const large = tensor({ count: LARGE, shape: [LARGE] });
+  const ones = Array(100).fill(1);
   const manyTimes = dict(['w', tensor({ count: 1, shape: [MAX_COPIED_BYTES], strides: [0] })]);
   const withCrc = zip(sole);
   withCrc.writeUInt8(withCrc[withCrc.indexOf(floats(1, 2))]! ^ 1, withCrc.indexOf(floats(1, 2)));
@@ -303,6 +311,23 @@ describe('PyTorch, zip', () => {
       zip(manyTimes, { 'a/data/0': floats(1) }),
       /tensors that repeat or reorder elements take \d+ bytes/,
     ],
+    [
+      'a storage under many names',
+      zip(dict(...Array.from({ length: 70 }, (_, i): [string, Buffer] => [`w${i}`, large])), {
+        'a/data/0': Buffer.alloc(4 * LARGE),
+      }),
+      /tensors that share storages take \d+ bytes, of a file of \d+; save each only once/,
+    ],
+    [
+      'a shape of 100 axes',
+      zip(dict(['w', tensor({ shape: ones, strides: ones })])),
+      'a shape of 100 axes; at most 64',
+    ],
+    [
+      'a tensor that is the negative of what is stored',
+      zip(dict(['w', tensor({ metadata: dict(['neg', bytes([0x88])]) })])),
+      /resolve_neg\(\)/,
+    ],
     ['a negative dimension', zip(dict(['w', tensor({ shape: [-1] })])), 'no valid offset, shape and strides'],
     [
       'integers',
@@ -350,6 +375,21 @@ describe('PyTorch, zip', () => {
       await refused.toThrow(InputError);
       await refused.toThrow(/^x: .*(damaged zip archive|bytes, but)/);
     }
+  });
+
+  test('a dict that holds itself under many names is looked into once', async () => {
+    const names = Array.from({ length: 30_000 }, (_, i) => [...text(`${i}`), ...bytes('h', [0])]);
+    expect(await messageOf(zip(bytes('}q', [0], '(', ...names, 'u')))).toContain('holds no state dict');
+  });
+
+  test('one state dict under two names, as trainers save it', async () => {
+    const shared = bytes('}(', [...text('model')], [...sole], 'q', [0], [...text('model_ema')], 'h', [0], 'u');
+    const { entry, otherEntries, weights } = await parseCheckpoint(zip(shared), 'm.pth', 'model_ema');
+    expect({ entry, otherEntries, keys: [...weights.keys()] }).toEqual({
+      entry: 'model_ema',
+      otherEntries: ['model'],
+      keys: ['w'],
+    });
   });
 
   test('a name twice in the archive', async () => {
