@@ -36,10 +36,12 @@ Exit codes: 0 pass, 1 mismatch, 2 bad usage or bad input, 3 inconclusive,
 
 /** Runs the command line and returns its exit code; see {@link EXIT}. */
 export async function main(argv: readonly string[]): Promise<number> {
-  // A reader that has seen enough (fuseproof ... | head) is no error.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
+  // A reader that has seen enough (fuseproof ... 2>&1 | head) is no error, and ends no run: its files are still written.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
   const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
   const program = new Command('fuseproof')
     .description('Proof that the network you deploy is the network you trained.')

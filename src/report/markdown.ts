@@ -23,6 +23,16 @@ function escapeCell(text: string): string {
   return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 }
 
+/** Names and messages may come from a file of somebody else's: what would begin a tag is shown as it stands. */
+function withoutTags(markdown: string): string {
+  return markdown.replace(/<(?=[a-z/!?])/gi, '&lt;');
+}
+
+/** An item of a list: a line break in it would end the list. */
+function item(text: string): string {
+  return `- ${text.replaceAll(/\s*\n\s*/g, ' ')}`;
+}
+
 /** A table with its columns aligned as given: left or right. */
 function table(
   columns: readonly (readonly [title: string, align: 'left' | 'right'])[],
@@ -83,7 +93,9 @@ function latencySection(report: Report): string {
   if (report.speedups.length === 0) return 'Nothing was timed.';
   const notes = report.speedups
     .filter(({ note }) => note !== '')
-    .map(({ model, engine, baseline, arm, note }) => `- ${model} on ${engine}, ${arm} against ${baseline}: ${note}.`);
+    .map(({ model, engine, baseline, arm, note }) =>
+      item(`${model} on ${engine}, ${arm} against ${baseline}: ${note}.`),
+    );
   const rows = report.speedups.map((row) => timingRow(report, row));
   return [
     "Median milliseconds of one inference, read-back of the logits included. Reference is the train-time network as the engine optimises it, reference-raw the same with the engine's own graph optimisation off, deploy-official what the original's own conversion leaves, deploy the network with everything folded.",
@@ -219,11 +231,11 @@ function section(title: string, body: string): string {
 /** A benchmark's report as GitHub-flavoured Markdown. */
 export function benchMarkdown(report: Report): string {
   const { absent } = report.environment;
-  const failures = report.failures.map(
-    ({ model, engine, stage, message }) => `- ${model}${engine === null ? '' : ` on ${engine}`}, ${stage}: ${message}`,
+  const failures = report.failures.map(({ model, engine, stage, message }) =>
+    item(`${model}${engine === null ? '' : ` on ${engine}`}, ${stage}: ${message}`),
   );
-  const skipped = report.skipped.map(({ model, engine, reason }) => `- ${model} on ${engine}: ${reason}`);
-  return [
+  const skipped = report.skipped.map(({ model, engine, reason }) => item(`${model} on ${engine}: ${reason}`));
+  const parts = [
     '# fuseproof benchmark\n',
     `${headline(report)}\n`,
     ...(failures.length === 0 ? [] : [section('What went wrong', failures.join('\n'))]),
@@ -240,16 +252,20 @@ export function benchMarkdown(report: Report): string {
       'Engines that are not here',
       absent.length === 0
         ? 'None is missing of those asked for.'
-        : absent.map(({ name, reason, fix }) => `- ${name}: ${reason}; ${fix}`).join('\n'),
+        : absent.map(({ name, reason, fix }) => item(`${name}: ${reason}; ${fix}`)).join('\n'),
     ),
-  ].join('\n');
+  ];
+  return withoutTags(parts.join('\n'));
 }
 
 /** Several machines, a column each, and then the report of each by itself. */
 export function mergedMarkdown(machines: readonly Machine[]): string {
   const [only] = machines;
   if (only !== undefined && machines.length === 1) return benchMarkdown(only.report);
-  const keyOf = (row: Speedup) => [row.model, row.engine, `${row.threads}`, `${row.batch}`, row.baseline, row.arm];
+  const keyOf = (row: Speedup) => {
+    const { model, engine, resolution, threads, batch, baseline, arm } = row;
+    return [model, engine, size(resolution), `${threads}`, `${batch}`, baseline, arm];
+  };
   const keys = [
     ...new Map(machines.flatMap(({ report }) => report.speedups.map((row) => [keyOf(row).join('\n'), keyOf(row)]))),
   ];
@@ -260,15 +276,18 @@ export function mergedMarkdown(machines: readonly Machine[]): string {
       return row === undefined ? '' : `${row.estimate.toFixed(3)} (${interval(row)}), ${row.outcome}`;
     }),
   ]);
-  const titles = ['model', 'engine', 'threads', 'batch', 'baseline', 'arm'].map((title) => [title, 'left'] as const);
-  return [
+  const titles = ['model', 'engine', 'size', 'threads', 'batch', 'baseline', 'arm'].map(
+    (title) => [title, 'left'] as const,
+  );
+  const overview = [
     '# fuseproof benchmark on several machines\n',
-    ...machines.map(({ label, report }) => `- ${label}: **${report.verdict}**${report.partial ? ', partial' : ''}`),
+    ...machines.map(({ label, report }) => item(`${label}: **${report.verdict}**${report.partial ? ', partial' : ''}`)),
     '',
     table([...titles, ...machines.map(({ label }) => [label, 'right'] as const)], rows),
     '',
-    ...machines.map(
-      ({ label, report }) => `<details><summary>${label}</summary>\n\n${benchMarkdown(report)}\n\n</details>\n`,
-    ),
-  ].join('\n');
+  ];
+  const each = machines.map(({ label, report }) => {
+    return `<details><summary>${withoutTags(label)}</summary>\n\n${benchMarkdown(report)}\n\n</details>\n`;
+  });
+  return [withoutTags(overview.join('\n')), ...each].join('\n');
 }

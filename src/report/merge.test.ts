@@ -61,6 +61,20 @@ describe('mergeReports', () => {
     expect(markdown).toContain('| 1.100 (1.089 to 1.127), faster | 1.100 (1.089 to 1.127), faster |');
   });
 
+  test('a network at two sizes has two rows', () => {
+    const small = onCpu(sampleReport(), 'B');
+    for (const row of small.speedups) row.resolution = 128;
+    const markdown = mergedMarkdown(
+      mergeReports([
+        { file: 'a.json', report: onCpu(sampleReport(), 'A') },
+        { file: 'b.json', report: small },
+      ]),
+    );
+    expect(markdown).toContain(
+      '| onnxruntime | 128x128 | 1 | 1 | reference | deploy |  | 1.100 (1.089 to 1.127), faster |',
+    );
+  });
+
   test('does not mix what was measured twice', () => {
     const files = ['a.json', 'b.json'].map((file) => ({ file, report: sampleReport() }));
     expect(mergeReports(files).map(({ label }) => label)).toEqual([

@@ -265,6 +265,16 @@ describe('benchMarkdown', () => {
     expect(deploy).toContain('| 5,067,056 | 815,617,344 | 6,165,584 | 5.1 M parameters, 0.8 G macs,');
   });
 
+  test('a name or a message can begin no tag, and end no list', () => {
+    const report = sampleReport();
+    for (const row of report.speedups) row.model = 'm<img src=x>';
+    report.failures[0]!.message = 'first\n\n# second </details>';
+    const text = benchMarkdown(report);
+    expect(text).toContain('| m&lt;img src=x> | cpu |');
+    expect(text).toContain('verification: first # second &lt;/details>');
+    expect(text).not.toMatch(/<[a-z/]/i);
+  });
+
   test('keeps a name with a bar inside its cell', () => {
     const report = sampleReport();
     for (const row of [...report.measurements, ...report.speedups]) row.model = 'a|b';

@@ -1,7 +1,7 @@
 /** Parameters, MACs and activations of every form. */
 import { grouped } from '../text.ts';
 import type { AuditRow } from '../types.ts';
-import { details, figure, paragraph, type Section, table } from './elements.ts';
+import { details, figure, paragraph, type Section, subheading, table } from './elements.ts';
 import { distinct, type Machine } from './machines.ts';
 import { type Canvas, type Draw, seriesColour } from './plot.ts';
 
@@ -116,7 +116,7 @@ export function countSection(machines: readonly Machine[], draw: Draw): Section 
       ([name, key]) => `${grouped(first[key])} to ${grouped(last[key])} ${name}`,
     ).join(', ')}.`;
     return [
-      `<h3>${model}</h3>`,
+      subheading(model),
       figure(summary, draw(describe(all, forms)), []),
       details(
         'Table',

@@ -51,6 +51,11 @@ export function details(summary: string, content: string): string {
   return `<details><summary>${escapeHtml(summary)}</summary>\n${content}\n</details>`;
 }
 
+/** Heads what belongs to one network or one machine. */
+export function subheading(text: string): string {
+  return `<h3>${escapeHtml(text)}</h3>`;
+}
+
 export function paragraph(text: string): string {
   return `<p>${escapeHtml(text)}</p>`;
 }

@@ -1,6 +1,6 @@
 /** How near each region comes to its derived bound. */
 import type { VerificationRow } from '../types.ts';
-import { type Cell, details, figure, paragraph, type Section, table } from './elements.ts';
+import { type Cell, details, figure, paragraph, type Section, subheading, table } from './elements.ts';
 import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, seriesColour } from './plot.ts';
 
@@ -137,7 +137,7 @@ export function errorSection(machines: readonly Machine[], draw: Draw): Section 
       { label: 'the bound', colour: 'var(--bad)', mark: 'line' as const },
     ];
     return [
-      `<h3>${title}</h3>`,
+      subheading(title),
       figure(summary, draw(describe(points, wheres)), keys),
       details('Table', regionTable(title, points, series)),
     ];

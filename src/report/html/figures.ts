@@ -1,7 +1,7 @@
 /** Published figures against what is counted. */
 import { grouped } from '../text.ts';
 import type { FigureRow } from '../types.ts';
-import { type Cell, details, figure, paragraph, type Section, table } from './elements.ts';
+import { type Cell, details, figure, paragraph, type Section, subheading, table } from './elements.ts';
 import { distinct, type Machine } from './machines.ts';
 import { type Canvas, type Draw, HALO, rowAxis } from './plot.ts';
 
@@ -111,7 +111,7 @@ export function figureSection(machines: readonly Machine[], draw: Draw): Section
     const right = own.filter(({ standing }) => standing === 'is what it seems').length;
     const summary = `${model}: published over counted, in per cent. ${right} of ${own.length} published figures are what they seem.`;
     return [
-      `<h3>${model}</h3>`,
+      subheading(model),
       figure(summary, draw(describe(own, reach)), []),
       details(
         'Table',

@@ -160,6 +160,30 @@ describe('htmlReport', () => {
     expect(html).not.toContain('<b>markup');
   });
 
+  it('shows names as text wherever they stand', async () => {
+    const markup = '<meta http-equiv="refresh" content="0;url=https://example.org">';
+    const renamed = JSON.stringify(report).replaceAll('repvit_m0_9', JSON.stringify(`m${markup}`).slice(1, -1));
+    const evil = await validateReport(JSON.parse(renamed));
+    const page = await htmlReport([
+      { label: `a${markup}`, report: evil },
+      { label: 'b', report },
+    ]);
+    expect(page).toContain('<h3>m&lt;meta http-equiv=&quot;refresh&quot;');
+    expect(page).not.toContain('<meta http-equiv="refresh"');
+  });
+
+  it('does not put two sizes of a network in one row of machines', async () => {
+    const speedups = report.speedups.map((row) => ({ ...row, resolution: 128 }));
+    const page = await htmlReport([
+      { label: 'First', report },
+      { label: 'Second', report: { ...report, speedups } },
+    ]);
+    const rows = [...parseHTML(page).document.querySelectorAll('#speed ~ details tbody tr')];
+    const cells = rows.map((row) => [...row.children].map((cell) => cell.textContent));
+    expect(cells.length).toBe(2 * report.speedups.length);
+    expect(cells[0]).toEqual(['onnxruntime at 224x224 / train form', '1.100 (1.089 to 1.127)', '-']);
+  });
+
   it('has a column for each machine', async () => {
     const page = await htmlReport([
       { label: 'First', report },

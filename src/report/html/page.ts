@@ -2,7 +2,7 @@
 import { gainText, modelsOf, noiseText } from '../text.ts';
 import type { Report } from '../types.ts';
 import { countSection } from './counts.ts';
-import { escapeHtml, type Section } from './elements.ts';
+import { escapeHtml, type Section, subheading } from './elements.ts';
 import { errorSection } from './errors.ts';
 import { environmentSection, verificationSection } from './facts.ts';
 import { faultSection } from './faults.ts';
@@ -35,7 +35,7 @@ function headline({ label, report }: Machine, isOnly: boolean): string {
   const skipped = report.skipped.map(
     (row) => `<li class="soft">${escapeHtml(`Not timed: ${row.model} on ${engineText(row)}: ${row.reason}`)}</li>`,
   );
-  const title = isOnly ? '' : `<h3>${escapeHtml(label)}</h3>`;
+  const title = isOnly ? '' : subheading(label);
   const partial = report.partial ? ' <span class="verdict unclear">partial: the run was interrupted</span>' : '';
   const noise = noiseText(report);
   const warning = noise === undefined ? '' : `\n<p class="unclear">${escapeHtml(noise)}</p>`;

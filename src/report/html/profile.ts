@@ -1,6 +1,6 @@
 /** Where the time goes, node by node, where it was profiled. */
 import type { Profile } from '../types.ts';
-import { details, figure, type Key, paragraph, type Section, table } from './elements.ts';
+import { details, figure, type Key, paragraph, type Section, subheading, table } from './elements.ts';
 import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, seriesColour } from './plot.ts';
 
@@ -66,7 +66,7 @@ function block(profile: Of<Profile>, groups: readonly string[], draw: Draw, many
   const [slowest] = [...profile.nodes].sort((a, b) => b.milliseconds - a.milliseconds);
   const summary = `${title}: ${profile.totalMs.toFixed(2)} ms over ${profile.nodes.length} nodes. ${keys.map(({ label }) => label).join(', ')}. Slowest: ${slowest?.name}, ${slowest?.milliseconds.toFixed(3)} ms.`;
   return [
-    `<h3>${title}</h3>`,
+    subheading(title),
     figure(summary, draw(describe(rows, groups)), keys),
     details(
       'Table',

@@ -1,7 +1,7 @@
 /** How many times as fast fusing makes each network on each engine. */
-import { interval, isSameSetting, measured, milliseconds, pText } from '../text.ts';
+import { interval, isSameSetting, measured, milliseconds, pText, size } from '../text.ts';
 import type { NullControl, Report, Speedup } from '../types.ts';
-import { type Cell, type Column, details, figure, paragraph, type Section, table } from './elements.ts';
+import { type Cell, type Column, details, figure, paragraph, type Section, subheading, table } from './elements.ts';
 import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, HALO, rowAxis } from './plot.ts';
 
@@ -200,7 +200,10 @@ function modelTable(machines: readonly Machine[], model: string, rows: readonly 
 }
 
 function machinesTable(machines: readonly Machine[], model: string, own: readonly Row[]): string {
-  const nameOf = (row: Row) => `${engineText(row)} / ${BASELINES[row.baseline]}`;
+  // A network at two sizes is two things to time.
+  const isOneSize = distinct(own.map(({ resolution }) => size(resolution))).length === 1;
+  const at = (row: Row) => (isOneSize ? '' : ` at ${size(row.resolution)}`);
+  const nameOf = (row: Row) => `${engineText(row)}${at(row)} / ${BASELINES[row.baseline]}`;
   return table(
     `${model}: times as fast, and the 95 % interval, on each machine`,
     [{ title: 'engine / against' }, ...machines.map(({ label }) => ({ title: label, isNumber: true }))],
@@ -255,7 +258,7 @@ export function speedupSection(machines: readonly Machine[], draw: Draw): Sectio
   const charts = models.map((model) => {
     const own = rows.filter((row) => row.model === model);
     return [
-      `<h3>${model}</h3>`,
+      subheading(model),
       figure(summaryOf(model, own), draw(describe(own, domain)), [], ''),
       details('Table', modelTable(machines, model, rows)),
     ].join('\n');

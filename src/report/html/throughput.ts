@@ -1,6 +1,6 @@
 /** Images a second with several streams at the same time. */
 import type { Throughput } from '../types.ts';
-import { details, figure, paragraph, type Section, table } from './elements.ts';
+import { details, figure, paragraph, type Section, subheading, table } from './elements.ts';
 import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, seriesColour } from './plot.ts';
 
@@ -55,7 +55,7 @@ export function throughputSection(machines: readonly Machine[], draw: Draw): Sec
     const series = distinct(own.map((point) => point.series));
     const keys = series.map((label, index) => ({ label, colour: seriesColour(index) }));
     return [
-      `<h3>${model}</h3>`,
+      subheading(model),
       figure(`${model}: images a second against streams at the same time.`, draw(describe(own, series)), keys),
       details(
         'Table',
