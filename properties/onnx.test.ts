@@ -218,6 +218,68 @@ describe('wrong fusions are found', () => {
   });
 });
 
+describe('graphs that would take any time or memory', () => {
+  /** A field of a message that holds bytes or a message. */
+  const field = (id: number, ...parts: Uint8Array[]) => {
+    const content = Buffer.concat(parts);
+    return Buffer.concat([
+      protobuf.Writer.create()
+        .uint32((id << 3) | 2)
+        .uint32(content.length)
+        .finish(),
+      content,
+    ]);
+  };
+  const model = (...graph: Uint8Array[]) =>
+    Buffer.concat([Buffer.from([8, 8, 0x12, 1, 0x61]), field(7, ...graph), field(8, Buffer.from([0x10, 13]))]);
+  const text = (id: number, value: string) => field(id, Buffer.from(value));
+  const node = (op: string, inputs: string[], output: string) =>
+    field(1, ...inputs.map((input) => text(1, input)), text(2, output), text(4, op));
+  const sizes = field(5, Buffer.from([8, 2, 0x10, 7]), text(8, 's'), field(7, Buffer.from([1, 1])));
+  const dim = (size: number) => field(1, Buffer.from([8, size]));
+  const image = field(1, Buffer.from([8, 1]), field(2, dim(1), dim(3), dim(32), dim(32)));
+  const ends = [field(11, text(1, 'input'), field(2, image)), field(12, text(1, 'output'))];
+
+  test.each<[what: string, bytes: Buffer, says: RegExp]>([
+    ['nodes without end', model(...Array(20_000).fill(field(1))), /more than 16384 nodes/],
+    [
+      'sizes without end',
+      model(field(5, field(7, Buffer.alloc(2 ** 19)))),
+      /more than 262144 values beside its weights/,
+    ],
+    ['dimensions without end', model(field(5, field(1, Buffer.alloc(2 ** 19)))), /more than 262144 values/],
+    ['a string where a message is', model(Buffer.from([8, 1])), /wire type 0 of node/],
+    [
+      'sizes that double 40 times',
+      model(
+        sizes,
+        ...Array.from({ length: 40 }, (_, i) => node('Concat', Array(2).fill(i === 0 ? 's' : `s${i - 1}`), `s${i}`)),
+        node('Reshape', ['input', 's39'], 'output'),
+        ...ends,
+      ),
+      /\(Concat\): takes 32 numbers for sizes; a tensor has at most 16 axes/,
+    ],
+    [
+      'ten thousand transpositions, each of them read',
+      model(
+        ...Array.from({ length: 5000 }, (_, i) => [
+          node('Transpose', [i === 0 ? 'input' : `x${i - 1}`], `x${i}`),
+          node('Relu', [`x${i}`], `y${i}`),
+        ]).flat(),
+        node('Softmax', ['y4999'], 'output'),
+        ...ends,
+      ),
+      /\(Softmax\): is an op that no network here has|in an order that no op here makes/,
+    ],
+  ])('%s: one error', async (what, bytes, says) => {
+    const path = join(place, `${what}.onnx`);
+    await writeFile(path, bytes);
+    const read = async () => networkOfOnnx(await parseOnnxFile(bytes, path), what);
+    await expect(read()).rejects.toThrow(says);
+    await expect(read()).rejects.toThrow(InputError);
+  });
+});
+
 describe("external data is read from the file's own folder alone", () => {
   const source = 'repvit.fused.dynamo20.onnx';
   const data = `${source}.data`;

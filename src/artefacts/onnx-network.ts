@@ -15,7 +15,7 @@ import {
   type Tensor,
   type Weights,
 } from '../network/tensor.ts';
-import type { ConstantData, OnnxConstant, OnnxFile, OnnxNode } from './onnx-file.ts';
+import { type ConstantData, MAX_RANK, type OnnxConstant, type OnnxFile, type OnnxNode } from './onnx-file.ts';
 import { elementType, nameOfElementType } from './onnx-messages.ts';
 
 /** Sizes of the input where the file leaves them free. */
@@ -50,13 +50,17 @@ const SHOWN = 5;
 /** How far a constant of a GELU may be from its exact value, relatively: sqrt 2 rounded to float32, its reciprocal once more. */
 const CLOSE = 2 ** -23;
 
-type Step = { readonly reshape: Shape } | { readonly transpose: readonly number[] };
+/** Elements of a tensor that lie `stride` apart in it. */
+interface Run {
+  readonly size: number;
+  readonly stride: number;
+}
 
-/** A node's output, seen through reshapes and transpositions. */
+/** A node's output, seen through reshapes and transpositions: its elements in the order of nested runs, outermost first. */
 interface View {
   readonly kind: 'view';
   readonly base: string;
-  readonly steps: readonly Step[];
+  readonly runs: readonly Run[];
   readonly shape: Shape;
 }
 
@@ -104,6 +108,7 @@ class Reader {
   readonly #again = new Map<string, number>();
   readonly #ops = new Map<string, { readonly op: Op; readonly inputs: readonly string[] }>();
   readonly #resolved = new Map<string, string>();
+  readonly #turned = new Map<FloatArray, Tensor>();
 
   constructor(file: OnnxFile, subject: string, sizes: FreeSizes) {
     this.#file = file;
@@ -201,11 +206,13 @@ class Reader {
   wholes(value: Value | undefined): readonly number[] {
     if (value?.kind !== 'constant' || isFloats(value.data))
       throw new Misfit('its sizes are no constant of whole numbers');
+    checkSizes(value.data.length);
     return Array.from(value.data, Number);
   }
 
   #view(base: string): View {
-    return { kind: 'view', base, steps: [], shape: this.#builder.shape(base) };
+    const shape = this.#builder.shape(base);
+    return { kind: 'view', base, runs: inOrder(shape), shape };
   }
 
   /** Appends a node with its weights, under a name that says whose module it is where the file does. */
@@ -255,6 +262,13 @@ class Reader {
     }
   }
 
+  /** A matrix, turned once however many nodes read it. */
+  transposed(matrix: Tensor): Tensor {
+    const turned = this.#turned.get(matrix.data) ?? transposed(matrix);
+    this.#turned.set(matrix.data, turned);
+    return turned;
+  }
+
   linear(node: OnnxNode, of: View, weight: Tensor, bias: Tensor | undefined): View {
     const op: Op = { kind: 'linear', outFeatures: weight.shape[0] ?? 0, bias: bias !== undefined };
     return this.add(node, op, [this.resolve(of)], { weight, ...(bias !== undefined && { bias }) });
@@ -263,10 +277,10 @@ class Reader {
   /** The node that computes the value, with its axes in their places. */
   resolve(value: Value): string {
     const view = this.viewOf(value);
-    const { base, steps, shape } = view;
+    const { base, runs, shape } = view;
     const baseShape = this.shapeOf(base);
-    if (sameShape(shape, baseShape) && steps.every((step) => 'reshape' in step)) return base;
-    const key = JSON.stringify([base, steps, shape]);
+    if (sameShape(shape, baseShape) && sameRuns(runs, inOrder(baseShape))) return base;
+    const key = JSON.stringify([base, runs, shape]);
     const known = this.#resolved.get(key);
     if (known !== undefined) return known;
     const found = this.#pooled(view) ?? this.#partitioned(view) ?? this.#departitioned(view);
@@ -297,8 +311,8 @@ class Reader {
     const [n = 0, channels = 0, height = 0, width = 0] = shape;
     const [h, w] = window;
     if (shape.length !== 4 || height % h !== 0 || width % w !== 0 || channels % sets !== 0) return undefined;
-    const cut: Step[] = [{ reshape: [n, channels, height / h, h, width / w, w] }, { transpose: [0, 2, 4, 1, 3, 5] }];
-    if (!sameOrder(shape, view.steps, cut)) return undefined;
+    const cut = moved(inOrder(shape), [n, channels, height / h, h, width / w, w], [0, 2, 4, 1, 3, 5]);
+    if (!sameRuns(view.runs, cut)) return undefined;
     const key = JSON.stringify(['partition', view.base, sets, window]);
     const known = this.#resolved.get(key);
     if (known !== undefined) return known;
@@ -309,18 +323,15 @@ class Reader {
     return name;
   }
 
-  #departitioned({ base, steps, shape }: View): string | undefined {
+  #departitioned({ base, runs, shape }: View): string | undefined {
     const from = this.shapeOf(base);
     const [, sets = 0, h = 0, w = 0] = from;
     const [n = 0, channels = 0, height = 0, width = 0] = shape;
     const parts = [height / h, width / w] as const;
     const fits = from.length === 4 && shape.length === 4 && parts.every(Number.isInteger) && channels % sets === 0;
     if (!fits) return undefined;
-    const joined: Step[] = [
-      { reshape: [(n * channels) / sets, ...parts, sets, h, w] },
-      { transpose: [0, 3, 1, 4, 2, 5] },
-    ];
-    if (!sameOrder(from, steps, joined)) return undefined;
+    const joined = moved(inOrder(from), [(n * channels) / sets, ...parts, sets, h, w], [0, 3, 1, 4, 2, 5]);
+    if (!sameRuns(runs, joined)) return undefined;
     return this.add({ ...PLAIN, name: `${base}.maps` }, { kind: 'departition', channels, parts }, [base]).base;
   }
 
@@ -333,44 +344,52 @@ class Reader {
 /** Stands for a node of the file where one of the network comes from no single one. */
 const PLAIN: OnnxNode = { name: '', op: '', inputs: [], outputs: [], attributes: new Map() };
 
-/** Elements whose ways are followed: RepMLPNet's largest map of 256 pixels for a batch of 64. */
-const MAX_FOLLOWED = 2 ** 24;
-
-/** Where each element comes from, after reshapes and transpositions of a tensor of this shape. */
-function order(shape: Shape, steps: readonly Step[]): Int32Array {
-  if (!(elements(shape) <= MAX_FOLLOWED)) {
-    throw new Misfit(
-      `reorders ${formatShape(shape)}; at most ${MAX_FOLLOWED} elements are followed, so give a smaller batch`,
-    );
-  }
-  let current: Shape = shape;
-  let indices = Int32Array.from({ length: elements(shape) }, (_, i) => i);
-  for (const step of steps) {
-    if ('reshape' in step) {
-      if (elements(step.reshape) !== indices.length)
-        throw new Misfit(`takes ${formatShape(current)} as ${formatShape(step.reshape)}`);
-      current = step.reshape;
-      continue;
-    }
-    const strides = current.map((_, axis) => elements(current.slice(axis + 1)));
-    const moved = step.transpose.map((axis) => current[axis]!);
-    const next = new Int32Array(indices.length);
-    const position = moved.map(() => 0);
-    for (let i = 0; i < next.length; i++) {
-      let from = 0;
-      for (let axis = 0; axis < position.length; axis++) from += position[axis]! * strides[step.transpose[axis]!]!;
-      next[i] = indices[from]!;
-      for (let axis = position.length - 1; axis >= 0 && ++position[axis]! === moved[axis]; axis--) position[axis] = 0;
-    }
-    indices = next;
-    current = moved;
-  }
-  return indices;
+/** The elements of a tensor as they lie. */
+function inOrder(shape: Shape): readonly Run[] {
+  return merged([{ size: elements(shape), stride: 1 }]);
 }
 
-function sameOrder(shape: Shape, a: readonly Step[], b: readonly Step[]): boolean {
-  const expected = order(shape, b);
-  return order(shape, a).every((index, i) => index === expected[i]);
+/** Neighbours that are one run together as one, so that the same order is always the same runs. */
+function merged(runs: readonly Run[]): readonly Run[] {
+  const result: Run[] = [];
+  for (const run of runs) {
+    const outer = result.at(-1);
+    if (run.size === 1) continue;
+    if (outer?.stride === run.size * run.stride) {
+      result[result.length - 1] = { size: outer.size * run.size, stride: run.stride };
+    } else result.push(run);
+  }
+  return result;
+}
+
+/** The runs of each axis of a shape; undefined where an axis ends within a run that its length does not divide. */
+function runsOfAxes(runs: readonly Run[], shape: Shape): readonly (readonly Run[])[] | undefined {
+  const rest = runs.toReversed();
+  const axes: Run[][] = [];
+  for (const length of shape) {
+    const axis: Run[] = [];
+    let needed = length;
+    while (needed > 1) {
+      const { size = 0, stride = 0 } = rest.pop() ?? {};
+      const taken = needed % size === 0 ? size : needed;
+      if (size === 0 || size % taken !== 0) return undefined;
+      axis.push({ size: taken, stride: (stride * size) / taken });
+      if (taken < size) rest.push({ size: size / taken, stride });
+      needed /= taken;
+    }
+    axes.push(axis);
+  }
+  return axes;
+}
+
+/** The runs, taken as a tensor of this shape, with its axes in another order; undefined as {@link runsOfAxes}. */
+function moved(runs: readonly Run[], shape: Shape, perm: readonly number[]): readonly Run[] | undefined {
+  const axes = runsOfAxes(runs, shape);
+  return axes === undefined ? undefined : merged(perm.flatMap((axis) => axes[axis]!));
+}
+
+function sameRuns(a: readonly Run[], b: readonly Run[] | undefined): boolean {
+  return a.length === b?.length && a.every(({ size, stride }, i) => size === b[i]!.size && stride === b[i]!.stride);
 }
 
 type Rule = (reader: Reader, node: OnnxNode) => Value;
@@ -421,10 +440,11 @@ const convolution: Rule = (reader, node) => {
     groups,
     bias: node.inputs[2] !== undefined && node.inputs[2] !== '',
   };
-  const windows = view.steps.length > 0 && kh === 1 && kw === 1 ? windowsRead(reader, view, groups) : undefined;
+  const isWindows = kh === 1 && kw === 1 && !sameShape(view.shape, reader.shapeOf(view.base));
+  const windows = isWindows ? windowsRead(reader, view, groups) : undefined;
   if (windows !== undefined && outChannels === view.shape[1]) {
     const linear = reader.add(node, { kind: 'setLinear', bias: op.bias }, [windows], { weight, ...bias });
-    return { ...linear, steps: [{ reshape: view.shape }], shape: view.shape };
+    return { ...linear, shape: view.shape };
   }
   return reader.add(node, op, [reader.resolve(view)], { weight, ...bias });
 };
@@ -470,7 +490,7 @@ const gemm: Rule = (reader, node) => {
   const weight = reader.weight(b);
   const bias = c === undefined || c === '' ? undefined : biasOf(reader.weight(c));
   const of = reader.viewOf(reader.value(a));
-  return reader.linear(node, of, whole(node, 'transB', 0) === 1 ? weight : transposed(weight), bias);
+  return reader.linear(node, of, whole(node, 'transB', 0) === 1 ? weight : reader.transposed(weight), bias);
 };
 
 /** One number for each feature, the last axis; anything else would be repeated along the others. */
@@ -512,7 +532,8 @@ const addition: Rule = (reader, node) => {
   const [first, second] = [reader.viewOf(a), reader.viewOf(b)];
   // The same view of two nodes is a view of their sum.
   const isAlike =
-    JSON.stringify([first.steps, first.shape]) === JSON.stringify([second.steps, second.shape]) &&
+    sameRuns(first.runs, second.runs) &&
+    sameShape(first.shape, second.shape) &&
     sameShape(reader.shapeOf(first.base), reader.shapeOf(second.base));
   if (isAlike) return { ...first, base: reader.add(node, { kind: 'add' }, [first.base, second.base]).base };
   return reader.add(node, { kind: 'add' }, [reader.resolve(first), reader.resolve(second)]);
@@ -564,6 +585,7 @@ function foldWholes(a: Value, b: Value, op: (x: bigint, y: bigint) => bigint | u
   if (a.kind !== 'constant' || b.kind !== 'constant' || isFloats(a.data) || isFloats(b.data)) return undefined;
   const [first, second] = [a.data, b.data];
   const longer = first.length >= second.length ? a : b;
+  checkSizes(longer.data.length);
   if (first.length !== second.length && Math.min(first.length, second.length) !== 1) return undefined;
   const results = Array.from({ length: longer.data.length }, (_, i) =>
     op(first[first.length === 1 ? 0 : i]!, second[second.length === 1 ? 0 : i]!),
@@ -572,7 +594,13 @@ function foldWholes(a: Value, b: Value, op: (x: bigint, y: bigint) => bigint | u
   return { kind: 'constant', shape: longer.shape, data: BigInt64Array.from(results as bigint[]) };
 }
 
+/** Sizes are those of a tensor's axes: of many, arithmetic on them could take any time and memory. */
+function checkSizes(count: number): void {
+  if (count > MAX_RANK) throw new Misfit(`takes ${count} numbers for sizes; a tensor has at most ${MAX_RANK} axes`);
+}
+
 function sizes(values: readonly number[], shape: Shape = [values.length]): Value {
+  checkSizes(values.length);
   return { kind: 'constant', shape, data: BigInt64Array.from(values, BigInt) };
 }
 
@@ -602,7 +630,8 @@ function reshaped(reader: Reader, value: Value, shapeOf: (shape: Shape) => Shape
   if (value.kind === 'constant') return { ...value, shape: shapeOf(value.shape) };
   const view = reader.viewOf(value);
   const shape = shapeOf(view.shape);
-  return sameShape(shape, view.shape) ? view : { ...view, steps: [...view.steps, { reshape: shape }], shape };
+  checkSizes(shape.length);
+  return { ...view, shape };
 }
 
 const reshape: Rule = (reader, node) => {
@@ -624,7 +653,10 @@ const transpose: Rule = (reader, node) => {
   const perm = wholes(node, 'perm') ?? view.shape.map((_, axis) => view.shape.length - 1 - axis);
   const isOrder = [...perm].sort((a, b) => a - b).every((axis, i) => axis === i) && perm.length === view.shape.length;
   if (!isOrder) throw new Misfit(`perm is [${perm.join(', ')}], which is no order of ${view.shape.length} axes`);
-  return { ...view, steps: [...view.steps, { transpose: perm }], shape: perm.map((axis) => view.shape[axis]!) };
+  const runs = moved(view.runs, view.shape, perm);
+  if (runs === undefined)
+    throw new Misfit(`moves axes of ${formatShape(view.shape)}, which cut across those moved before`);
+  return { ...view, runs, shape: perm.map((axis) => view.shape[axis]!) };
 };
 
 const pool = (reader: Reader, node: OnnxNode, keepDims: boolean): Value =>
@@ -673,7 +705,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   BatchNormalization: batchNorm,
   Gemm: gemm,
   MatMul: (reader, node) => {
-    const weight = transposed(reader.weight(node.inputs[1]));
+    const weight = reader.transposed(reader.weight(node.inputs[1]));
     return { kind: 'product', of: reader.viewOf(reader.value(node.inputs[0])), node, weight };
   },
   Relu: elementwise({ kind: 'relu' }),
