@@ -86,7 +86,14 @@ export const onnxMessages = {
         type: { type: 'TypeProto', id: 2 },
       },
     },
-    TypeProto: { edition, fields: { tensor_type: { type: 'TensorTypeProto', id: 1 } } },
+    TypeProto: {
+      edition,
+      fields: {
+        tensor_type: { type: 'TensorTypeProto', id: 1 },
+        sequence_type: { type: 'SequenceTypeProto', id: 4 },
+      },
+    },
+    SequenceTypeProto: { edition, fields: { elem_type: { type: 'TypeProto', id: 1 } } },
     TensorTypeProto: {
       edition,
       fields: {

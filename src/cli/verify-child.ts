@@ -3,6 +3,7 @@
  * out, over the IPC channel. Prints nothing; the parent does.
  */
 import { InputError } from '../network/errors.ts';
+import { tuneV8 } from './tune-v8.ts';
 import { type Job, jobRunner, type ModelReport } from './verify-job.ts';
 
 /** What a verifying process says to its parent. */
@@ -13,6 +14,7 @@ export type ChildMessage =
   | { readonly kind: 'error'; readonly isInput: boolean; readonly message: string };
 
 const send = (message: ChildMessage) => process.send?.(message);
+tuneV8();
 const runJob = jobRunner();
 
 process.on('message', async (job: Job) => {

@@ -129,9 +129,10 @@ async function jobsOf(
 
 /** One after another here, or side by side in processes of their own where there are several jobs and cores. */
 async function* runAll(jobs: readonly Job[]): AsyncGenerator<ModelReport> {
-  const [{ jobRunner, processesFor }, { progressLine }] = await Promise.all([
+  const [{ jobRunner, processesFor }, { progressLine }, { tuneV8 }] = await Promise.all([
     import('./verify-job.ts'),
     import('./progress-line.ts'),
+    import('./tune-v8.ts'),
   ]);
   const line = await progressLine();
   const processes = processesFor(jobs);
@@ -140,6 +141,7 @@ async function* runAll(jobs: readonly Job[]): AsyncGenerator<ModelReport> {
     `verify ${model.name}, ${form}${engines.length === 0 ? '' : `, on ${engines.join(', ')}`}`;
   try {
     if (processes === 1) {
+      tuneV8();
       const runJob = jobRunner();
       for (const job of jobs) {
         const progress: Tell['progress'] = (done, total, what) => line.show({ task: taskOf(job), done, total, what });

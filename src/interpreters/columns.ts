@@ -7,6 +7,7 @@ import { applyRule, type Network, type Node, type OpRules, type Role } from '../
 import { elements, type FloatArray, type Shape, sameShape, type Tensor, type Weights } from '../network/tensor.ts';
 import { departitionRows, partitionRows, windowsOfMap, windowsOfParts } from './kernels/windows.ts';
 import { weightOf } from './walk.ts';
+import { type Arrays, NEW_ARRAYS } from './workspace.ts';
 
 /** A tensor for several probes, of which only some elements are not zero. */
 export interface Columns {
@@ -30,6 +31,8 @@ export interface ColumnsOptions {
   readonly part: 'linear' | 'constant';
   /** Magnitudes: every weight by its absolute value, every minus a plus. */
   readonly absolute?: boolean;
+  /** Hold all columns, the results' too; by default arrays that only this evaluation uses. */
+  readonly arrays?: Arrays;
 }
 
 /** The network is no affine map: the op has no columns. */
@@ -40,17 +43,18 @@ export class NotAffine extends Error {
 type Evaluate = (inputs: readonly Columns[]) => Columns;
 
 interface Context extends ColumnsOptions {
+  readonly arrays: Arrays;
   weight(role: Role): FloatArray;
   /** Shapes of the node's inputs. */
   readonly inputShapes: readonly Shape[];
 }
 
 const NO_VALUES = new Float64Array(0);
-const NO_REACH = new Int32Array(0);
+const NO_ROWS = new Int32Array(0);
 
 /** No row: zero for every probe. */
 export function noColumns(shape: Shape, probes: number): Columns {
-  return { shape, probes, rows: new Int32Array(0), values: NO_VALUES, start: 0, stride: probes, operations: 0 };
+  return { shape, probes, rows: NO_ROWS, values: NO_VALUES, start: 0, stride: probes, operations: 0 };
 }
 
 /** As many probes as `probes`, each one at some elements: element `rows[i]` for probe `i % probes`. */
@@ -59,26 +63,32 @@ export function oneHotColumns(shape: Shape, probes: number, rows: Int32Array): C
 }
 
 /** Diagonal columns with all their values, [rows, probes]; others as they are. */
-function explicit(x: Columns): Columns {
+function explicit(x: Columns, scratch: Scratch): Columns {
   if (x.isDiagonal !== true) return x;
   const { shape, probes, rows, operations } = x;
-  const values = new Float64Array(rows.length * probes);
-  for (let i = 0; i < rows.length; i++) values[i * probes + (i % probes)] = x.values[i]!;
+  const values = scratch.values(rows.length * probes);
+  copy(x, values);
   return blockOf(shape, probes, rows, values, operations);
 }
 
 /** Finds a cell's place among those in use. Places are given in the order asked for, and all forgotten by `reset`. */
 class Places {
-  readonly #place: Int32Array;
-  readonly cells: Int32Array;
+  readonly #size: number;
+  // Most are never asked for anything.
+  #place = NO_ROWS;
+  cells = NO_ROWS;
   count = 0;
 
-  constructor(cells: number) {
-    this.#place = new Int32Array(cells);
-    this.cells = new Int32Array(cells);
+  /** @param size number of cells */
+  constructor(size: number) {
+    this.#size = size;
   }
 
   of(cell: number): number {
+    if (this.#place === NO_ROWS) {
+      this.#place = new Int32Array(this.#size);
+      this.cells = new Int32Array(this.#size);
+    }
     const known = this.#place[cell]!;
     if (known > 0) return known - 1;
     this.cells[this.count++] = cell;
@@ -128,13 +138,21 @@ class Entries {
 
 /** Memory that one step of an evaluation writes to, again for each batch of probes. */
 class Scratch {
-  #values = new Float64Array(0);
-  #draft = new Int32Array(0);
-  #rows: Int32Array = new Int32Array(0);
+  readonly #arrays: Arrays;
+  #values: Float64Array = NO_VALUES;
+  #draft = NO_ROWS;
+  #rows: Int32Array = NO_ROWS;
+
+  constructor(arrays: Arrays) {
+    this.#arrays = arrays;
+  }
 
   /** Holds anything: every element is to be written. */
   values(length: number): Float64Array {
-    if (this.#values.length < length) this.#values = new Float64Array(length);
+    if (this.#values.length < length) {
+      this.#arrays.release(this.#values);
+      this.#values = this.#arrays.take(length);
+    }
     return this.#values.subarray(0, length);
   }
 
@@ -262,30 +280,15 @@ function everyRow(count: number): Int32Array {
   return rows;
 }
 
-/** All elements, those that are not among the rows as zeros. */
-function dense(given: Columns): Columns {
-  const x = explicit(given);
+/** Adds a constant per element; `bias(row)` for each. Every element is among the rows afterwards, in order. */
+function plusConstant(x: Columns, bias: (row: number) => number, arrays: Arrays): Columns {
   const size = elements(x.shape);
-  const { probes, rows, start, stride } = x;
-  if (rows.length === size && rows.every((row, i) => row === i)) return x;
-  const values = new Float64Array(size * probes);
-  for (let i = 0; i < rows.length; i++) {
-    values.set(x.values.subarray(start + i * stride, start + i * stride + probes), rows[i]! * probes);
-  }
-  return { ...x, rows: everyRow(size), values, start: 0, stride: probes };
-}
-
-/** Adds a constant per element; `bias(row)` for each. */
-function plusConstant(given: Columns, bias: (row: number) => number): Columns {
-  const x = dense(given);
-  const { probes, values: from, start, stride } = x;
-  const values = new Float64Array(x.rows.length * probes);
-  for (let row = 0; row < x.rows.length; row++) {
-    const constant = bias(row);
-    const at = start + row * stride;
-    for (let probe = 0; probe < probes; probe++) values[row * probes + probe] = from[at + probe]! + constant;
-  }
-  return { ...x, values, start: 0, stride: probes, operations: x.operations + 1 };
+  const { probes, rows } = x;
+  const isWhole = rows.length === size && rows.every((row, i) => row === i);
+  const values = arrays.take(size * probes);
+  for (let row = 0; row < size; row++) values.fill(bias(row), row * probes, (row + 1) * probes);
+  addOnto(values, x, (i) => rows[i]!);
+  return blockOf(x.shape, probes, isWhole ? rows : everyRow(size), values, x.operations + 1);
 }
 
 /** The same elements under other indices. */
@@ -316,7 +319,7 @@ function targets(length: number, outputs: number, taps: number, node: Node<'conv
   return table;
 }
 
-function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = false }: Context): Evaluate {
+function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = false, arrays }: Context): Evaluate {
   const { op, shape } = node;
   const [images = 1, channels = 1, height = 1, width = 1] = inputShapes[0]!;
   const [, filters = 1, outHeight = 1, outWidth = 1] = shape;
@@ -330,14 +333,14 @@ function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = fa
   const columnTargets = targets(width, outWidth, kw, node, 1);
   const area = height * width;
   const outArea = outHeight * outWidth;
-  const scratch = new Scratch();
+  const scratch = new Scratch(arrays);
   // The channels of a group at one position lie in one cell.
   const cellOf = (row: number) => Math.floor(row / (inGroup * area)) * area + (row % area);
   const offsetOf = (row: number) => (Math.floor(row / area) % inGroup) * kh * kw;
   const withBias = (y: Columns) =>
     bias === undefined
       ? y
-      : plusConstant(y, (row) => magnitudeOf(bias[Math.floor(row / outArea) % filters]!, absolute));
+      : plusConstant(y, (row) => magnitudeOf(bias[Math.floor(row / outArea) % filters]!, absolute), arrays);
   const reached = new Map<number, Int32Array>();
   /** Where a pixel of a channel is sent: tap, output pixel, tap, output pixel, ... */
   const reachOf = (pixel: number): Int32Array => {
@@ -357,7 +360,7 @@ function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = fa
   const depthwise = ({ rows, values: from, probes, operations }: Columns): Columns => {
     const y = scratch.values(Math.min(cells * outArea, rows.length * kh * kw) * probes);
     const terms = new Int32Array(probes);
-    let reach: Int32Array = NO_REACH;
+    let reach: Int32Array = NO_ROWS;
     let reachPixel = -1;
     for (let i = 0; i < rows.length; i++) {
       const probe = i % probes;
@@ -370,7 +373,8 @@ function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = fa
       for (let at = 0; at < reach.length; at += 2) {
         const { count } = places;
         const to = places.of(map * outArea + reach[at + 1]!) * probes;
-        if (places.count > count) y.fill(0, to, to + probes);
+        // A call of `fill` takes longer than so few elements.
+        if (places.count > count) for (let other = 0; other < probes; other++) y[to + other] = 0;
         const w = kernel[first + reach[at]!]!;
         y[to + probe]! += value * (absolute ? Math.abs(w) : w);
       }
@@ -383,7 +387,7 @@ function conv2d(node: Node<'conv2d'>, { weight, inputShapes, part, absolute = fa
   const isConnected = area === 1 && outArea === 1 && kh === 1 && kw === 1 && node.op.padding.every((by) => by === 0);
   const cells = images * op.groups;
   const layer = isConnected
-    ? connected({ ins: inGroup, outs: outGroup, sets: op.groups, cells, shape }, kernel, absolute)
+    ? connected({ ins: inGroup, outs: outGroup, sets: op.groups, cells, shape }, kernel, absolute, arrays)
     : undefined;
   const isDepthwise = inGroup === 1 && outGroup === 1;
   return ([x]) => {
@@ -433,9 +437,10 @@ function connected(
   { ins, outs, sets, cells, shape }: { ins: number; outs: number; sets: number; cells: number; shape: Shape },
   kernel: FloatArray,
   absolute: boolean,
+  arrays: Arrays,
 ): (x: Columns) => Columns {
   const places = new Places(cells);
-  const scratch = new Scratch();
+  const scratch = new Scratch(arrays);
   const cellOf = (row: number) => Math.floor(row / ins);
   const offsetOf = (row: number) => row % ins;
   return (x) => {
@@ -501,7 +506,7 @@ function scaled(x: Columns, factors: ArrayLike<number>, area: number, operations
   return blockOf(shape, probes, rows, values, x.operations + operations);
 }
 
-function batchNorm(node: Node<'batchNorm'>, { weight, part, absolute = false }: Context): Evaluate {
+function batchNorm(node: Node<'batchNorm'>, { weight, part, absolute = false, arrays }: Context): Evaluate {
   const [, channels = 1, ...rest] = node.shape;
   const area = elements(rest);
   const gamma = weight('weight');
@@ -516,11 +521,11 @@ function batchNorm(node: Node<'batchNorm'>, { weight, part, absolute = false }: 
     shift[c] = magnitudeOf(beta[c]!, absolute) + (absolute ? moved : -moved);
   }
   const channelOf = (row: number) => Math.floor(row / area) % channels;
-  const scratch = new Scratch();
+  const scratch = new Scratch(arrays);
   return ([x]) => {
     const linear = scaled(x!, factor, area, FACTOR_OPERATIONS, scratch);
     if (part === 'linear') return linear;
-    const sum = plusConstant(linear, (row) => shift[channelOf(row)]!);
+    const sum = plusConstant(linear, (row) => shift[channelOf(row)]!, arrays);
     return { ...sum, operations: sum.operations + SHIFT_OPERATIONS };
   };
 }
@@ -561,10 +566,7 @@ class Positions {
 /** The sum of columns. Its rows stand as those of the fullest term do, so that a deploy node's columns stand alike. */
 function add(inputs: readonly Columns[], positions: Positions, scratch: Scratch): Columns {
   const operations = Math.max(...inputs.map((input) => input.operations)) + inputs.length - 1;
-  const [fullest, ...others] = inputs.map(explicit).sort((a, b) => b.rows.length - a.rows.length) as [
-    Columns,
-    ...Columns[],
-  ];
+  const [fullest, ...others] = inputs.toSorted((a, b) => b.rows.length - a.rows.length) as [Columns, ...Columns[]];
   const { shape, probes } = fullest;
   positions.use(fullest.rows);
   if (others.some(({ rows }) => !positions.haveAll(rows))) {
@@ -574,29 +576,44 @@ function add(inputs: readonly Columns[], positions: Positions, scratch: Scratch)
   const values = scratch.values(rows.length * probes);
   copy(fullest, values);
   values.fill(0, fullest.rows.length * probes);
-  for (const { rows: terms, values: from, start, stride } of others) {
-    const isAligned = terms === rows;
-    for (let i = 0; i < terms.length; i++) {
-      const to = (isAligned ? i : positions.of(terms[i]!)) * probes;
-      const at = start + i * stride;
-      for (let probe = 0; probe < probes; probe++) values[to + probe]! += from[at + probe]!;
-    }
+  for (const term of others) {
+    const { rows: own } = term;
+    addOnto(values, term, own === rows ? (i) => i : (i) => positions.of(own[i]!));
   }
   return blockOf(shape, probes, rows, values, operations);
 }
 
+/** Row i of the columns is added to row `rowOf(i)` of y [rows, probes]. */
+function addOnto(y: Float64Array, x: Columns, rowOf: (i: number) => number): void {
+  const { rows, probes, values, start, stride } = x;
+  if (x.isDiagonal === true) {
+    for (let i = 0; i < rows.length; i++) y[rowOf(i) * probes + (i % probes)]! += values[i]!;
+    return;
+  }
+  for (let i = 0; i < rows.length; i++) {
+    const to = rowOf(i) * probes;
+    const at = start + i * stride;
+    for (let probe = 0; probe < probes; probe++) y[to + probe]! += values[at + probe]!;
+  }
+}
+
 /** Writes values [rows, probes]. */
-function copy({ rows, probes, values: from, start, stride }: Columns, to: Float64Array): void {
+function copy({ rows, probes, values: from, start, stride, isDiagonal }: Columns, to: Float64Array): void {
+  if (isDiagonal === true) {
+    to.fill(0, 0, rows.length * probes);
+    for (let i = 0; i < rows.length; i++) to[i * probes + (i % probes)] = from[i]!;
+    return;
+  }
   for (let i = 0; i < rows.length; i++) {
     const at = start + i * stride;
     for (let probe = 0; probe < probes; probe++) to[i * probes + probe] = from[at + probe]!;
   }
 }
 
-function globalAvgPool(node: Node<'globalAvgPool'>, [mapShape]: readonly Shape[]): Evaluate {
+function globalAvgPool(node: Node<'globalAvgPool'>, [mapShape]: readonly Shape[], arrays: Arrays): Evaluate {
   const area = elements(mapShape!.slice(2));
   const places = new Places(elements(node.shape));
-  const scratch = new Scratch();
+  const scratch = new Scratch(arrays);
   return ([x]) => {
     const { probes, rows } = x!;
     const sums = scratch.values(Math.min(rows.length, elements(node.shape)) * probes).fill(0);
@@ -636,14 +653,14 @@ function departitioned(starts: Int32Array, width: number): Int32Array {
   return to;
 }
 
-function setLinear(shape: Shape, kernel: FloatArray, absolute: boolean): (x: Columns) => Columns {
+function setLinear(shape: Shape, kernel: FloatArray, absolute: boolean, arrays: Arrays): (x: Columns) => Columns {
   const [windows = 1, sets = 1, height = 1, width = 1] = shape;
   const pixels = height * width;
-  return connected({ ins: pixels, outs: pixels, sets, cells: windows * sets, shape }, kernel, absolute);
+  return connected({ ins: pixels, outs: pixels, sets, cells: windows * sets, shape }, kernel, absolute, arrays);
 }
 
 function windowLinear(node: Node<'windowLinear'>, context: Context): Evaluate {
-  const { weight, inputShapes, part, absolute = false } = context;
+  const { weight, inputShapes, part, absolute = false, arrays } = context;
   const { op, shape } = node;
   const map = inputShapes[0]!;
   const windows = windowsOfMap(node, map);
@@ -652,20 +669,20 @@ function windowLinear(node: Node<'windowLinear'>, context: Context): Evaluate {
   const cut: Shape = [elements(map) / (op.sets * pixels), op.sets, height, width];
   const into = mover(partitioned(node, map), cut);
   const back = mover(departitioned(departitionRows(windows), width), shape);
-  const product = setLinear(cut, weight('weight'), absolute);
+  const product = setLinear(cut, weight('weight'), absolute, arrays);
   const value = (role: Role, index: number) => magnitudeOf(weight(role)[index]!, absolute);
   const channelOf = (row: number) => Math.floor(row / pixels) % windows.channels;
   const inSets = (row: number) => row % (op.sets * pixels);
   const scales = op.affine ? Float64Array.from(weight('scale'), (scale) => magnitudeOf(scale, absolute)) : [];
-  const scratch = new Scratch();
+  const scratch = new Scratch(arrays);
   return ([x]) => {
     let y = product(into(x!));
     if (op.affine) y = scaled(y, scales, pixels, 1, scratch);
     if (op.affine && part === 'constant') {
-      y = plusConstant(y, (row) => value('shift', channelOf(row)) * value('row_sum', inSets(row)));
+      y = plusConstant(y, (row) => value('shift', channelOf(row)) * value('row_sum', inSets(row)), arrays);
       y = { ...y, operations: y.operations + 1 };
     }
-    if (op.bias && part === 'constant') y = plusConstant(y, (row) => value('bias', inSets(row)));
+    if (op.bias && part === 'constant') y = plusConstant(y, (row) => value('bias', inSets(row)), arrays);
     return back(y);
   };
 }
@@ -680,31 +697,36 @@ const rules: OpRules<[context: Context], Evaluate> = {
   },
   conv2d,
   batchNorm,
-  linear: (node, { weight, inputShapes, part, absolute = false }) => {
+  linear: (node, { weight, inputShapes, part, absolute = false, arrays }) => {
     const outs = node.op.outFeatures;
     const [images = 1, ins = 1] = inputShapes[0]!;
-    const product = connected({ ins, outs, sets: 1, cells: images, shape: node.shape }, weight('weight'), absolute);
+    const product = connected(
+      { ins, outs, sets: 1, cells: images, shape: node.shape },
+      weight('weight'),
+      absolute,
+      arrays,
+    );
     const bias = node.op.bias && part === 'constant' ? weight('bias') : undefined;
     return ([x]) => {
       const y = product(x!);
-      return bias === undefined ? y : plusConstant(y, (row) => magnitudeOf(bias[row % outs]!, absolute));
+      return bias === undefined ? y : plusConstant(y, (row) => magnitudeOf(bias[row % outs]!, absolute), arrays);
     };
   },
-  add: (node) => {
+  add: (node, { arrays }) => {
     const positions = new Positions(elements(node.shape));
-    const scratch = new Scratch();
+    const scratch = new Scratch(arrays);
     return (inputs) => add(inputs, positions, scratch);
   },
   mul: refuse,
-  scale: ({ op }, { absolute = false }) => {
+  scale: ({ op }, { absolute = false, arrays }) => {
     const factors = [magnitudeOf(op.factor, absolute)];
-    const scratch = new Scratch();
+    const scratch = new Scratch(arrays);
     return ([x]) => scaled(x!, factors, 1, 1, scratch);
   },
   relu: refuse,
   gelu: refuse,
   sigmoid: refuse,
-  globalAvgPool: (node, { inputShapes }) => globalAvgPool(node, inputShapes),
+  globalAvgPool: (node, { inputShapes, arrays }) => globalAvgPool(node, inputShapes, arrays),
   partition: (node, { inputShapes }) => {
     const move = mover(partitioned(node, inputShapes[0]!), node.shape);
     return ([x]) => move(x!);
@@ -714,12 +736,12 @@ const rules: OpRules<[context: Context], Evaluate> = {
     const move = mover(departitioned(departitionRows(windows), inputShapes[0]![3]!), node.shape);
     return ([x]) => move(x!);
   },
-  setLinear: (node, { weight, part, absolute = false }) => {
-    const product = setLinear(node.shape, weight('weight'), absolute);
+  setLinear: (node, { weight, part, absolute = false, arrays }) => {
+    const product = setLinear(node.shape, weight('weight'), absolute, arrays);
     const bias = node.op.bias && part === 'constant' ? weight('bias') : undefined;
     return ([x]) => {
       const y = product(x!);
-      return bias === undefined ? y : plusConstant(y, (row) => magnitudeOf(bias[row % bias.length]!, absolute));
+      return bias === undefined ? y : plusConstant(y, (row) => magnitudeOf(bias[row % bias.length]!, absolute), arrays);
     };
   },
   windowLinear,
@@ -735,12 +757,15 @@ export function columnsOf(
   options: ColumnsOptions,
 ): (probes: ReadonlyMap<string, Columns>) => Columns {
   const shapes = new Map(network.nodes.map(({ name, shape }) => [name, shape]));
+  const { arrays = NEW_ARRAYS } = options;
+  const scratch = new Scratch(arrays);
   const steps = network.nodes
     .filter(({ op }) => op.kind !== 'input')
     .map((node) => ({
       node,
       evaluate: applyRule(rules, node, {
         ...options,
+        arrays,
         weight: (role: Role): Tensor['data'] => weightOf(node, role, weights).data,
         inputShapes: node.inputs.map((input) => shapes.get(input)!),
       }),
@@ -757,6 +782,6 @@ export function columnsOf(
       });
       values.set(node.name, evaluate(inputs));
     }
-    return explicit(values.get(network.output)!);
+    return explicit(values.get(network.output)!, scratch);
   };
 }

@@ -85,6 +85,23 @@ describe('openMatMul', () => {
     expect(await openMatMul()).toBe(first);
   });
 
+  test('leaves the product where it was written, and makes no copy of it', async () => {
+    const { matmul } = await openMatMul();
+    const side = 512;
+    const whole = { shape: [1, side, side], data: new Float64Array(side * side).fill(2) };
+    const room = new Float64Array(side * side);
+    await matmul(whole, { ...whole, shape: [1, ...whole.shape] }, { take: () => room, release: () => {} });
+    const before = process.memoryUsage().arrayBuffers;
+    const { data } = await matmul(
+      whole,
+      { ...whole, shape: [1, ...whole.shape] },
+      { take: () => room, release: () => {} },
+    );
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(room.byteLength);
+    expect(data).toBe(room);
+    expect(new Set(data)).toEqual(new Set([4 * side]));
+  });
+
   test('falls back to plain JavaScript, and says so', async () => {
     vi.doMock('onnxruntime-node', () => {
       throw new Error('libonnxruntime.so.1: cannot open shared object file');

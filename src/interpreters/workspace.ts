@@ -32,7 +32,7 @@ const LEAST_USE = 0.5;
 export class Workspace implements Arrays {
   /** Last released first: it may still be in the processor's cache. */
   readonly #free: ArrayBuffer[] = [];
-  readonly #taken = new Set<ArrayBufferLike>();
+  #taken = new Set<ArrayBufferLike>();
 
   take(length: number): Float64Array<ArrayBuffer> {
     const bytes = length * Float64Array.BYTES_PER_ELEMENT;
@@ -46,9 +46,10 @@ export class Workspace implements Arrays {
     if (buffer instanceof ArrayBuffer && this.#taken.delete(buffer)) this.#free.push(buffer);
   }
 
-  /** Takes back every array: none that was taken before may be read any more. */
-  reset(): void {
+  /** Takes back every array but those that are kept: no other that was taken before may be read any more. */
+  reset(kept: Iterable<FloatArray> = []): void {
+    const buffers = new Set(Array.from(kept, ({ buffer }) => buffer).filter((buffer) => this.#taken.delete(buffer)));
     for (const buffer of this.#taken) if (buffer instanceof ArrayBuffer) this.#free.push(buffer);
-    this.#taken.clear();
+    this.#taken = buffers;
   }
 }

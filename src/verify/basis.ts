@@ -4,6 +4,7 @@
  * fuser's formulas, and the deploy node are evaluated on zero and on one-hot probes, and compared column by column.
  */
 import { type Columns, columnsOf, NotAffine, noColumns, oneHotColumns } from '../interpreters/columns.ts';
+import { type Arrays, NEW_ARRAYS } from '../interpreters/workspace.ts';
 import { InputError } from '../network/errors.ts';
 import { subnetwork, weightShapesByKey, withInputShapes } from '../network/graph.ts';
 import { isKind, type Network, type Node } from '../network/ops.ts';
@@ -65,6 +66,7 @@ interface Pair {
  * Compares one fused piece, weight by weight.
  * @param weights of the reference network
  * @param stored deploy weights
+ * @param arrays hold the columns
  * @returns one finding where all is well; else one for each weight that is wrong
  */
 export function checkBasis(
@@ -72,11 +74,13 @@ export function checkBasis(
   weights: Weights,
   stored: Weights,
   demand: Demand = 'correctly rounded',
+  arrays: Arrays = NEW_ARRAYS,
 ): readonly BasisFinding[] {
   const tally = new Tally(demand);
+  const of = { weights, stored, arrays };
   try {
-    for (const pair of pairsOf(piece)) comparePair(withProbeShapes(pair), weights, stored, tally);
-    for (const sums of rowSumsOf(piece)) compareRowSums(sums, weights, stored, tally);
+    for (const pair of pairsOf(piece)) comparePair(withProbeShapes(pair), of, tally);
+    for (const sums of rowSumsOf(piece)) compareRowSums(sums, of, tally);
   } catch (error) {
     // A region that is no affine map, or whose forms do not even have one shape, cannot be decided here.
     if (!(error instanceof NotAffine) && !(error instanceof InputError)) throw error;
@@ -307,28 +311,39 @@ function routes(shape: Shape, windows: number, element: (window: number) => numb
   return { ...noColumns(shape, probes), rows, values };
 }
 
+/** What the maps are made of. */
+interface WeightsOfBoth {
+  /** Of the reference network. */
+  readonly weights: Weights;
+  /** Of the deploy network. */
+  readonly stored: Weights;
+  readonly arrays: Arrays;
+}
+
 /** The maps of a pair, ready for probes; magnitudes and tap names are made when they are first needed. */
 class Maps {
   readonly reference: Evaluate;
   readonly deploy: Evaluate;
   readonly #pair: Pair;
   readonly #part: 'linear' | 'constant';
-  readonly #weights: Weights;
+  readonly #of: WeightsOfBoth;
   #magnitude: Evaluate | undefined;
   #tags: Evaluate | undefined;
   #units: Evaluate | undefined;
 
-  constructor(pair: Pair, part: 'linear' | 'constant', weights: Weights, stored: Weights) {
+  constructor(pair: Pair, part: 'linear' | 'constant', of: WeightsOfBoth) {
     this.#pair = pair;
     this.#part = part;
-    this.#weights = weights;
-    this.reference = columnsOf(pair.reference, weights, { part });
-    this.deploy = columnsOf(pair.deploy, stored, { part });
+    this.#of = of;
+    const { weights, stored, arrays } = of;
+    this.reference = columnsOf(pair.reference, weights, { part, arrays });
+    this.deploy = columnsOf(pair.deploy, stored, { part, arrays });
   }
 
   /** S of the reference's columns. */
   get magnitude(): Evaluate {
-    this.#magnitude ??= columnsOf(this.#pair.reference, this.#weights, { part: this.#part, absolute: true });
+    const { weights, arrays } = this.#of;
+    this.#magnitude ??= columnsOf(this.#pair.reference, weights, { part: this.#part, absolute: true, arrays });
     return this.#magnitude;
   }
 
@@ -385,9 +400,9 @@ function probesOf({ reference, deploy, inputs }: Pair, width: number, input?: st
   return { reference: onto(reference, input && inputs.get(input)), deploy: onto(deploy, input) };
 }
 
-function comparePair(pair: Pair, weights: Weights, stored: Weights, tally: Tally): void {
-  compareColumns(new Maps(pair, 'constant', weights, stored), probesOf(pair, 1), tally);
-  const maps = new Maps(pair, 'linear', weights, stored);
+function comparePair(pair: Pair, of: WeightsOfBoth, tally: Tally): void {
+  compareColumns(new Maps(pair, 'constant', of), probesOf(pair, 1), tally);
+  const maps = new Maps(pair, 'linear', of);
   for (const { name, op, shape } of pair.deploy.nodes) {
     if (op.kind !== 'input') continue;
     for (const probe of basisOf(shape, [pair.reference, pair.deploy])) {
@@ -397,7 +412,7 @@ function comparePair(pair: Pair, weights: Weights, stored: Weights, tally: Tally
 }
 
 /** On the windows of each share-set's first channel, which is all that the reference then gives. */
-function compareRowSums(pair: Pair, weights: Weights, stored: Weights, tally: Tally): void {
+function compareRowSums(pair: Pair, weights: WeightsOfBoth, tally: Tally): void {
   const { op } = pair.deploy.nodes.at(-1)!;
   if (op.kind !== 'windowLinear') return;
   const [name = ''] = pair.deploy.inputs;
@@ -412,8 +427,8 @@ function compareRowSums(pair: Pair, weights: Weights, stored: Weights, tally: Ta
     ...pair,
     reference: withInputShapes(pair.reference, new Map([[pair.inputs.get(name)!, [1, ...shape.slice(1)]]])),
   };
-  const linear = new Maps(of, 'linear', weights, stored);
-  const constant = new Maps(of, 'constant', weights, stored);
+  const linear = new Maps(of, 'linear', weights);
+  const constant = new Maps(of, 'constant', weights);
   const { reference } = probesOf(of, 1, name, window);
   const { deploy } = probesOf(of, 1);
   const expected = linear.reference(reference);
@@ -507,14 +522,17 @@ class Tally {
     for (let i = 0; i < rows.length; i++) {
       const from = e.start + i * e.stride;
       const storedFrom = a.start + i * a.stride;
+      let zeros = 0;
       for (let probe = 0; probe < probes; probe++) {
         const value = values[from + probe]!;
         const stored = weights[storedFrom + probe]!;
-        if (Math.fround(value) === stored && Number.isFinite(stored)) {
+        // The difference of what is not finite is no number.
+        if (Math.fround(value) - stored === 0) {
           // Where neither has anything there is nothing to compare.
-          if (stored !== 0 || value !== 0) correctly++;
+          if (stored === 0 && value === 0) zeros++;
           continue;
         }
+        zeros++;
         details ??= {
           sums: onRows(background.magnitude(), rows),
           background,
@@ -524,6 +542,7 @@ class Tally {
         const { sums } = details;
         this.#judge(value, stored, sums.values[sums.start + i * sums.stride + probe]!, rows[i]!, probe, details);
       }
+      correctly += probes - zeros;
     }
     this.#correctly += correctly;
     if (correctly === 0 && details === undefined) this.#silent += probes;

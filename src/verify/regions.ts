@@ -3,7 +3,6 @@ import { type LoadedNetwork, UnsupportedOp } from '../engines/engine.ts';
 import { magnitudeField } from '../fused/field.ts';
 import { fuseIn } from '../fused/fuse.ts';
 import { operationsOf } from '../interpreters/magnitude.ts';
-import { Workspace } from '../interpreters/workspace.ts';
 import { weightShapesByKey, withInputShapes } from '../network/graph.ts';
 import { isKind } from '../network/ops.ts';
 import { FLOAT32, FLOAT64, gamma, NO_PRECISION } from '../network/precision.ts';
@@ -21,38 +20,33 @@ export async function checkPieces(session: Session, all: readonly Piece[], chose
   const { fusion, weights, input } = session;
   const lastUse = new Map(all.flatMap((piece) => piece.reference.inputs.map((name) => [name, piece] as const)));
   const values = new Map<string, Tensor>(fusion.reference.inputs.map((name) => [name, input]));
-  const kept = new Workspace();
   const needsValues = session.wants('algebra') || session.wants('runtime');
   for (const [done, piece] of all.entries()) {
-    session.arrays.reset();
+    const tidy = () => session.arrays.reset([...values.values()].map(({ data }) => data));
+    tidy();
     session.onProgress?.(done, all.length, piece.name);
     const isChosen = chosen.has(piece);
     if (isChosen && session.wants('basis')) (isFused(piece) ? checkColumns : checkKept)(session, piece);
+    tidy();
     if (isChosen && session.wants('weights')) checkWeights(session, piece);
     if (!needsValues) continue;
     const inputs = new Map(piece.reference.inputs.map((name) => [name, values.get(name)!]));
     const output = isChosen
       ? await checkOnValues(session, piece, inputs)
       : await outputOf(piece.reference, weights, inputs, session.arrays);
-    values.set(piece.reference.output, roundedTo32(output, kept));
-    for (const name of piece.reference.inputs) {
-      if (lastUse.get(name) !== piece) continue;
-      const { data } = values.get(name)!;
-      values.delete(name);
-      if (data instanceof Float64Array) kept.release(data);
-    }
+    roundTo32(output.data);
+    values.set(piece.reference.output, output);
+    for (const name of piece.reference.inputs) if (lastUse.get(name) === piece) values.delete(name);
   }
 }
 
-/** Rounded to float32, in an array that holds float64, as the oracle takes it. */
-function roundedTo32({ shape, data }: Tensor, arrays: Workspace): Tensor<Float64Array> {
-  const rounded = arrays.take(data.length);
-  for (let i = 0; i < rounded.length; i++) rounded[i] = Math.fround(data[i]!);
-  return { shape, data: rounded };
+/** In place: to float32's numbers, held as float64, as the oracle takes them. */
+function roundTo32(values: Float64Array): void {
+  for (let i = 0; i < values.length; i++) values[i] = Math.fround(values[i]!);
 }
 
 /** On the piece's own input, and on a probe where that is too small. Returns the reference's float64 output. */
-async function checkOnValues(session: Session, piece: Piece, inputs: Values): Promise<Tensor> {
+async function checkOnValues(session: Session, piece: Piece, inputs: Values): Promise<Tensor<Float64Array>> {
   const output = await checkPiece(session, piece, inputs, 'own');
   const probe = probeOf(session, piece, inputs);
   if (probe !== undefined) await checkPiece(session, probe.piece, probe.inputs, 'probe');
@@ -61,10 +55,11 @@ async function checkOnValues(session: Session, piece: Piece, inputs: Values): Pr
 
 /** Are these deploy weights right, for every input? */
 function checkColumns(session: Session, piece: Piece): void {
-  const { ledger, weights, deployed } = session;
+  const { ledger, weights, deployed, arrays } = session;
   // Who gives deploy weights may have fused them in float32; ours have no excuse.
   const demand = deployed.areGiven ? 'fused in float32' : 'correctly rounded';
-  for (const [i, finding] of checkBasis(piece, weights, deployed.of(piece).stored, demand).entries()) {
+  const findings = checkBasis(piece, weights, deployed.of(piece).stored, demand, arrays);
+  for (const [i, finding] of findings.entries()) {
     const { rounding, ...rest } = finding;
     // The region's entries are counted once.
     ledger.add({ ...describe(piece), tier: 'basis', ...rest, ...(i === 0 ? { rounding } : {}) });
@@ -155,7 +150,12 @@ function scaledTo(own: Tensor, probe: Tensor<Float32Array>): Tensor<Float32Array
 }
 
 /** The algebra and runtime tiers of one piece. Returns the reference's float64 output. */
-async function checkPiece(session: Session, piece: Piece, inputs: Values, input: 'own' | 'probe'): Promise<Tensor> {
+async function checkPiece(
+  session: Session,
+  piece: Piece,
+  inputs: Values,
+  input: 'own' | 'probe',
+): Promise<Tensor<Float64Array>> {
   const { ledger, weights, deployed, engines, floor, arrays } = session;
   const reference = await Evaluated.of(piece.reference, weights, inputs, arrays);
   const deployInputs = new Map([...piece.inputs].map(([name, source]) => [name, inputs.get(source)!]));

@@ -65,9 +65,16 @@ function uniform(name: string, seed: number, shape: Shape, halfWidth: number): T
   const key = streamKey(name, seed);
   const data = new Float32Array(elements(shape));
   const step = Math.fround(halfWidth) * 2 ** -24;
-  // The product of two 24-bit significands is exact in float64; storing it is the one rounding.
-  for (let i = 0; i < data.length; i++) data[i] = (2 * (hashAt(key, i) >>> 8) + 1 - 2 ** 24) * step;
+  for (let i = 0; i < data.length; i += STRETCH) fillUniform(data, i, Math.min(data.length, i + STRETCH), key, step);
   return { shape, data };
+}
+
+/** Elements that one call fills: an engine keeps fast code for a function that is called often, not for one long loop. */
+const STRETCH = 4096;
+
+function fillUniform(data: Float32Array, start: number, end: number, key: number, step: number): void {
+  // The product of two 24-bit significands is exact in float64; storing it is the one rounding.
+  for (let i = start; i < end; i++) data[i] = (2 * (hashAt(key, i) >>> 8) + 1 - 2 ** 24) * step;
 }
 
 /** (1 + (h >>> 9) 2^-23) * 2^e with e = floor((h & 255) * 37 / 256) - 20: exact. */
