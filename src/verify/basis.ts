@@ -529,7 +529,7 @@ class Tally {
         // The difference of what is not finite is no number.
         if (Math.fround(value) - stored === 0) {
           // Where neither has anything there is nothing to compare.
-          if (stored === 0 && value === 0) zeros++;
+          if (value === 0) zeros++;
           continue;
         }
         zeros++;
