@@ -5,6 +5,7 @@ import { completeRepVitConfig } from '../reference/repvit.ts';
 import { forkTask } from './parent.ts';
 import { type Arm, prepareArms } from './prepare.ts';
 import type { SessionResult, SessionSpec } from './session.ts';
+import type { VerificationProgress } from './tasks.ts';
 
 /** The built process: Node runs no TypeScript. `npm test` builds before it tests. */
 const CHILD = new URL('../../dist/bench/child.js', import.meta.url);
@@ -89,6 +90,24 @@ describe('a session in a process of its own', () => {
   test('an engine that is not there is one clear error', async () => {
     const session = forkTask('session', spec({ engine: 'wasn' }), () => {}, undefined, CHILD);
     await expect(session).rejects.toThrow('engine wasn is unknown; did you mean wasm?');
+  });
+});
+
+describe('a verification in a process of its own', () => {
+  const asked = { engine: 'onnxruntime-web', threads: 2 };
+
+  test('describes an engine with so many threads, and verifies every form on it, raw and optimised', async () => {
+    const { optimised, raw } = await forkTask('engine', asked, undefined, undefined, CHILD);
+    expect([optimised.name, optimised.threads, raw?.threads]).toEqual(['onnxruntime-web', 2, 2]);
+    const seen: unknown[] = [];
+    const onProgress = (progress: VerificationProgress) => seen.push(progress);
+    const request = { ...identity, ...asked };
+    const { rows, logits } = await forkTask('verification', request, onProgress, undefined, CHILD);
+    expect(rows.map(({ engine, form, verdict }) => `${form} on ${engine}: ${verdict}`)).toEqual(
+      [optimised.name, raw?.name].map((name) => `deploy on ${name}: pass`),
+    );
+    expect(seen).toContainEqual(expect.objectContaining({ form: 'deploy' }));
+    expect(Object.keys(logits.get(optimised.name) ?? {}).sort()).toEqual(['deploy', 'reference']);
   });
 });
 

@@ -6,10 +6,11 @@ import { readFile } from 'node:fs/promises';
 import { type Engine, EngineUnavailable } from '../engines/engine.ts';
 import { openEngine } from '../engines/index.ts';
 import { openOnnxruntime } from '../engines/onnxruntime.ts';
-import { armsOf, prepareArms } from './prepare.ts';
+import { armsOf, prepareArms, prepareModel } from './prepare.ts';
 import { type ProfileSpec, profileArm } from './profile.ts';
 import { type SessionProgress, type SessionSpec, timeArms } from './session.ts';
-import type { ChildMessage, TaskRequest, Tasks } from './tasks.ts';
+import { type EngineSpec, enginesOf, infosOf, openBoth } from './settings.ts';
+import type { ChildMessage, TaskName, TaskRequest, Tasks, VerificationSpec } from './tasks.ts';
 
 function send(message: ChildMessage, sent = () => {}): void {
   process.send?.(message, undefined, {}, sent);
@@ -47,10 +48,34 @@ async function runProfile(spec: ProfileSpec): Promise<Tasks['profile']['result']
   return profileArm(engine, await openPeakEngine(engine.info), prepareArms(spec, [spec.arm]), spec);
 }
 
+async function describeEngine({ engine, threads }: EngineSpec): Promise<Tasks['engine']['result']> {
+  return infosOf(await openBoth(engine, threads));
+}
+
+async function runVerification(spec: VerificationSpec): Promise<Tasks['verification']['result']> {
+  const engines = await openBoth(spec.engine, spec.threads);
+  const { verifyModel } = await import('./verify-model.ts'); // sessions need none of it
+  return verifyModel(prepareModel(spec), enginesOf(engines), (form, done, total) =>
+    send({ kind: 'progress', progress: { form, done, total } }),
+  );
+}
+
+async function resultOf(request: TaskRequest): Promise<Tasks[TaskName]['result']> {
+  switch (request.task) {
+    case 'session':
+      return runSession(request.spec);
+    case 'profile':
+      return runProfile(request.spec);
+    case 'engine':
+      return describeEngine(request.spec);
+    case 'verification':
+      return runVerification(request.spec);
+  }
+}
+
 async function answer(request: TaskRequest): Promise<ChildMessage> {
   try {
-    const result = request.task === 'session' ? await runSession(request.spec) : await runProfile(request.spec);
-    return { kind: 'result', result };
+    return { kind: 'result', result: await resultOf(request) };
   } catch (error) {
     return { kind: 'error', message: error instanceof Error ? error.message : String(error) };
   }

@@ -19,8 +19,9 @@ export interface ForkedChild {
 /**
  * Forks a child for one task.
  * @param signal ends the process at once
+ * @param doing what it does, for the message of its end
  */
-export function forkChild(file: URL, signal: AbortSignal | undefined): ForkedChild {
+export function forkChild(file: URL, signal: AbortSignal | undefined, doing = 'timing'): ForkedChild {
   const child = fork(file, { serialization: 'advanced', execArgv: [], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
   const end = () => child.kill('SIGKILL');
   signal?.addEventListener('abort', end);
@@ -33,10 +34,17 @@ export function forkChild(file: URL, signal: AbortSignal | undefined): ForkedChi
     signal?.removeEventListener('abort', end);
     const how = killedBy === null ? `ended with code ${code}` : `was killed (${killedBy})`;
     const said = stderr.trim().replaceAll(/\s+/g, ' ');
-    return `the timing process ${how} before it had a result${said === '' ? '' : `; it said: ${said}`}`;
+    return `the ${doing} process ${how} before it had a result${said === '' ? '' : `; it said: ${said}`}`;
   });
   return { process: child, gone };
 }
+
+const DOING: Readonly<Record<TaskName, string>> = {
+  session: 'timing',
+  profile: 'profiling',
+  engine: 'verifying',
+  verification: 'verifying',
+};
 
 /**
  * Runs one task in a fresh process and waits until that process is gone.
@@ -47,11 +55,11 @@ export function forkChild(file: URL, signal: AbortSignal | undefined): ForkedChi
 export async function forkTask<Name extends TaskName>(
   task: Name,
   spec: Tasks[Name]['spec'],
-  onProgress: (progress: SessionProgress) => void = () => {},
+  onProgress: (progress: Tasks[Name]['progress']) => void = () => {},
   signal?: AbortSignal,
   childFile: URL = CHILD,
 ): Promise<Tasks[Name]['result']> {
-  const { process: child, gone } = forkChild(childFile, signal);
+  const { process: child, gone } = forkChild(childFile, signal, DOING[task]);
   let reply: Exclude<ChildMessage, { kind: 'progress' }> | undefined;
   child.on('message', (message: ChildMessage) => {
     if (message.kind === 'progress') onProgress(message.progress);
@@ -73,6 +81,21 @@ export type RunSession = (
 
 /** Profiles one arm in a process of its own. */
 export type RunProfile = (spec: Tasks['profile']['spec'], signal?: AbortSignal) => Promise<Tasks['profile']['result']>;
+
+/** Verification of engines that only a process of their own can have. */
+export interface ForkedVerification {
+  readonly describe: (spec: Tasks['engine']['spec']) => Promise<Tasks['engine']['result']>;
+  readonly verify: (
+    spec: Tasks['verification']['spec'],
+    onProgress: (progress: Tasks['verification']['progress']) => void,
+    signal?: AbortSignal,
+  ) => Promise<Tasks['verification']['result']>;
+}
+
+export const forkedVerification: ForkedVerification = {
+  describe: (spec) => forkTask('engine', spec),
+  verify: (spec, onProgress, signal) => forkTask('verification', spec, onProgress, signal),
+};
 
 export const runSession: RunSession = (spec, onProgress, signal) => forkTask('session', spec, onProgress, signal);
 

@@ -5,6 +5,7 @@ import { completeRepMlpNetConfig } from '../reference/repmlpnet.ts';
 import { completeRepVitConfig } from '../reference/repvit.ts';
 import type { VerificationRow } from '../report/types.ts';
 import { validateReport } from '../report/validate.ts';
+import type { ForkedVerification } from './parent.ts';
 import { isNull } from './prepare.ts';
 import { type BenchDependencies, type BenchProgress, runBench, type VerifyModel } from './run.ts';
 import type { SessionResult, SessionSkip, SessionSpec } from './session.ts';
@@ -84,7 +85,10 @@ function result(
   };
 }
 
-type Running = Pick<BenchDependencies, 'runProfile' | 'measureStreams'> & { tookMs?: number; abortAfter?: number };
+type Running = Pick<BenchDependencies, 'runProfile' | 'measureStreams' | 'forked'> & {
+  tookMs?: number;
+  abortAfter?: number;
+};
 
 /** Runs with sessions that `answer` gives; an Error is thrown. Each takes a second. */
 async function run(
@@ -237,6 +241,63 @@ describe('runBench', () => {
     const { report } = await run(options({ models: [model('a')], threads: [1, 2] }));
     expect(report.speedups.map(({ threads }) => threads)).toEqual([1]);
     expect(report.environment.engines.length).toBe(1);
+  });
+
+  describe('an engine that cannot change its threads in a process', () => {
+    const web = { name: 'onnxruntime-web', version: '1', device: 'CPU (WebAssembly SIMD)', precision: undefined };
+    const request = options({ models: [model('a')], engines: ['onnxruntime-web'], threads: [1, 2] });
+    const answer = ({ pairs, threads = 0 }: SessionSpec) => {
+      const timed = result({ pairs }, 2, { info: { ...web, threads } });
+      return { ...timed, arms: { ...timed.arms, 'reference-raw': { inferencesPerSample: 1, samples: [9] } } };
+    };
+    const forked = (verify: ForkedVerification['verify']): ForkedVerification => ({
+      describe: async ({ threads }) => ({
+        optimised: { ...web, threads, optimisation: 'all' },
+        raw: { ...web, threads, name: 'onnxruntime-web (graph optimisation off)' },
+      }),
+      verify,
+    });
+
+    test('is verified with the others in a process of its own, and timed with each', async () => {
+      const asked: unknown[] = [];
+      const rows = ['onnxruntime-web', 'onnxruntime-web (graph optimisation off)'].map((engine) => {
+        const tiers = [{ tier: 'runtime', verdict: 'pass' as const, compared: 7, worst: 0.5 }];
+        return { model: 'a', engine, form: 'deploy' as const, verdict: 'pass' as const, tiers };
+      });
+      const elsewhere = forked(async ({ model: { name }, engine, threads, seed }, onProgress) => {
+        asked.push([name, engine, threads, seed]);
+        onProgress({ form: 'deploy', done: 1, total: 2 });
+        return { rows, logits: new Map(rows.map(({ engine: own }) => [own, LOGITS])) };
+      });
+      const { report, specs, events } = await run(request, answer, verifying({}), { forked: elsewhere });
+      expect(asked).toEqual([['a', 'onnxruntime-web', 2, 1]]);
+      expect(report.verification.map(({ threads, tiers }) => `${threads}: ${tiers[0]?.compared}`)).toEqual([
+        '1: 5',
+        '1: 5',
+        '2: 7',
+        '2: 7',
+      ]);
+      expect(events).toContainEqual(expect.objectContaining({ phase: 'verify', form: 'deploy', done: 1, total: 2 }));
+      expect(report.environment.engines.map(({ name, threads }) => `${name} ${threads}`)).toEqual([
+        'onnxruntime-web 1',
+        'onnxruntime-web 2',
+      ]);
+      expect(specs.slice(0, 2).map(({ threads, expected }) => [threads, expected.deploy])).toEqual([
+        [1, LOGITS.deploy],
+        [2, LOGITS.deploy],
+      ]);
+      expect(report.verdict).toBe('pass');
+    });
+
+    test('a process that fails to verify it is a failure, and stops no other', async () => {
+      const elsewhere = forked(async () => Promise.reject(new Error('the verifying process was killed (SIGKILL)')));
+      const { report } = await run(request, answer, verifying({}), { forked: elsewhere });
+      expect(report.speedups.map(({ threads }) => threads)).toEqual([1, 1]);
+      expect(report.failures.map(({ engine, stage, message }) => `${engine}, ${stage}: ${message}`)).toEqual([
+        'onnxruntime-web, verification: the verifying process was killed (SIGKILL)',
+      ]);
+      expect(report.verdict).toBe('inconclusive');
+    });
   });
 
   test.each([

@@ -17,8 +17,15 @@ import type {
   VerificationRow,
 } from '../report/types.ts';
 import { watchMachine } from './environment.ts';
-import { type RunProfile, type RunSession, runProfile, runSession } from './parent.ts';
-import { type Arm, armsOf, isNull, type PreparedModel, prepareModel } from './prepare.ts';
+import {
+  type ForkedVerification,
+  forkedVerification,
+  type RunProfile,
+  type RunSession,
+  runProfile,
+  runSession,
+} from './parent.ts';
+import { type Arm, armsOf, isNull, type ModelSpec, type PreparedModel, prepareModel } from './prepare.ts';
 import { LOOKS, NARROW } from './replicates.ts';
 import { latencyOf, profileRow, rowsOf } from './rows.ts';
 import { type Plan, type Timed, type TimingProgress, timeAll } from './schedule.ts';
@@ -35,6 +42,7 @@ import {
   type Setting,
   settingOf,
   type VerifiedModel,
+  verifiedTogether,
 } from './settings.ts';
 import { measureStreams, type StreamProgress } from './streams.ts';
 
@@ -72,6 +80,8 @@ export type BenchProgress =
 
 export interface BenchDependencies {
   readonly verifyModel: VerifyModel;
+  /** Verifies on engines that only a process of their own can have. */
+  readonly forked?: ForkedVerification;
   /** Runs one session in a process of its own. */
   readonly runSession?: RunSession;
   /** Profiles one arm in a process of its own. */
@@ -127,37 +137,67 @@ function hashOf({ weights }: PreparedModel['reference']): string {
   return hash.digest('hex');
 }
 
+const NOTHING_VERIFIED: VerifiedModel = { rows: [], logits: new Map() };
+
+/** Engines of this process together, or the one of another process. */
+async function verifyGroup(
+  identity: ModelSpec,
+  prepared: PreparedModel,
+  group: readonly OpenedEngine[],
+  { verifyModel, forked = forkedVerification, signal }: BenchDependencies,
+  onProgress: (form: Arm, done: number, total: number) => void,
+): Promise<VerifiedModel> {
+  const elsewhere = group.find(({ here }) => here === undefined);
+  if (elsewhere === undefined) {
+    const engines = group.flatMap(({ here }) => (here === undefined ? [] : enginesOf(here)));
+    return verifyModel(prepared, engines, onProgress);
+  }
+  const { optimised, threads } = elsewhere;
+  const spec = { ...identity, engine: optimised.name, threads };
+  const onForked: Parameters<typeof forked.verify>[1] = ({ form, done, total }) => {
+    if (!signal?.aborted) onProgress(form, done, total); // which throws then, and this is called on a message
+  };
+  return forked.verify(spec, onForked, signal);
+}
+
 async function verifyAll(
   options: BenchOptions,
   opened: readonly OpenedEngine[],
-  { verifyModel, signal }: BenchDependencies,
+  dependencies: BenchDependencies,
   progress: (event: BenchProgress) => void,
 ): Promise<Verified> {
+  const { signal } = dependencies;
   const verified: Verified = { rows: [], networks: [], settings: [], failures: [] };
   for (const model of options.models) {
     for (const [nth, batch] of options.batches.entries()) {
       const size = inputSize(batch, options, model);
       let prepared: PreparedModel | undefined;
-      for (const threads of new Set(opened.map((each) => each.threads))) {
+      for (const group of verifiedTogether(opened)) {
         if (signal?.aborted) return verified;
-        const engines = enginesOf(opened, threads);
-        const names = engines.map(({ info }) => info.name);
+        const infos = group.flatMap(({ optimised, raw }) => (raw === undefined ? [optimised] : [optimised, raw]));
+        const names = infos.map(({ name }) => name);
         const onProgress = (form: Arm, done: number, total: number) => {
           progress({ phase: 'verify', model: model.name, engines: names, form, done, total });
           signal?.throwIfAborted();
         };
         progress({ phase: 'verify', model: model.name, engines: names, form: 'reference', done: 0, total: 1 });
-        prepared ??= prepareModel({ model, size, seed: options.seed });
-        const result = await verifyModel(prepared, engines, onProgress).catch((error: unknown) => {
-          if (signal?.aborted) return undefined;
-          throw error;
-        });
-        if (result === undefined) return verified;
-        const threadsOf = new Map(engines.map(({ info }) => [info.name, info.threads]));
-        verified.rows.push(
-          ...result.rows.map((row) => ({ ...row, threads: threadsOf.get(row.engine) ?? threads, batch })),
+        const identity = { model, size, seed: options.seed };
+        prepared ??= prepareModel(identity);
+        const result = await verifyGroup(identity, prepared, group, dependencies, onProgress).catch(
+          (error: unknown) => {
+            if (signal?.aborted) return undefined;
+            // What becomes of another process does not end this one.
+            const [own] = group;
+            if (own === undefined || own.here !== undefined) throw error;
+            const message = error instanceof Error ? error.message : String(error);
+            verified.failures.push(failure({ model, engine: own.optimised }, 'verification', message));
+            return NOTHING_VERIFIED;
+          },
         );
-        for (const engine of opened.filter((each) => each.threads === threads)) {
+        if (result === undefined) return verified;
+        const threadsOf = new Map(infos.map(({ name, threads }) => [name, threads]));
+        verified.rows.push(...result.rows.map((row) => ({ ...row, threads: threadsOf.get(row.engine) ?? 1, batch })));
+        for (const engine of result === NOTHING_VERIFIED ? [] : group) {
           const { setting, failures } = settingOf({ model, size }, engine, prepared.deployForms, result);
           verified.failures.push(...failures);
           if (setting.pairs.some((pair) => !isNull(pair))) verified.settings.push(setting);
@@ -239,8 +279,8 @@ function verdictOf(
   return unverified.length === 0 && settings.length > 0 && !isPartial ? 'pass' : 'inconclusive';
 }
 
-function engineRow({ optimised: { info } }: OpenedEngine): EngineRow {
-  const { name, version, device, threads, optimisation = 'none', software = false } = info;
+function engineRow({ optimised }: OpenedEngine): EngineRow {
+  const { name, version, device, threads, optimisation = 'none', software = false } = optimised;
   return { name, version, device, threads, optimisation, software };
 }
 
@@ -264,7 +304,7 @@ export async function runBench(
   }
   const { now = () => performance.now(), signal } = dependencies;
   const readMachine = await watchMachine();
-  const { opened, absent } = await openEngines(options);
+  const { opened, absent } = await openEngines(options, (dependencies.forked ?? forkedVerification).describe);
   const verified = await verifyAll(options, opened, dependencies, progress);
   const plan = planOf(options, verified.settings.length);
   const advice = ({ engine }: Setting) =>

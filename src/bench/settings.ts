@@ -1,6 +1,6 @@
 /** What a run times: each network in each setting that it was verified in. */
-import type { Engine, EngineInfo } from '../engines/engine.ts';
-import { type AbsentEngine, openAvailable, openEngine } from '../engines/index.ts';
+import type { Engine, EngineInfo, TakenInProcess } from '../engines/engine.ts';
+import { type AbsentEngine, engineNames, openAvailable, openEngine } from '../engines/index.ts';
 import { InputError } from '../network/errors.ts';
 import type { Model } from '../reference/config.ts';
 import type { InputSize } from '../reference/size.ts';
@@ -27,10 +27,24 @@ export interface BenchOptions {
   readonly profile: boolean;
 }
 
-/** An engine with so many threads, as its users run it and, where it optimises by itself, with that off. */
-export interface OpenedEngine extends Engines {
+/** What an engine says of itself, as its users run it and, where it optimises by itself, with that off. */
+export interface EngineInfos {
+  readonly optimised: EngineInfo;
+  readonly raw?: EngineInfo;
+}
+
+/** An engine that only a process of its own can have, for this one runs its library otherwise. */
+export interface EngineSpec {
+  readonly engine: string;
+  readonly threads: number;
+}
+
+/** An engine with so many threads. */
+export interface OpenedEngine extends EngineInfos {
   /** What was asked for; what it has is in its info. */
   readonly threads: number;
+  /** Open in this process; undefined where this one runs its library otherwise, so that it is verified in a process of its own. */
+  readonly here?: Engines;
 }
 
 /** Where a network was verified: with the logits that every timed run must give. */
@@ -72,25 +86,61 @@ export function keysOf({ model, engine, size }: Setting) {
   };
 }
 
+/** Opens an engine as its users run it and, where it optimises by itself, with that off. */
+export async function openBoth(name: string, threads: number): Promise<Engines> {
+  return withRaw(await openEngine(name, { threads }), threads);
+}
+
+async function withRaw(optimised: Engine, threads: number): Promise<Engines> {
+  const { name, optimisation } = optimised.info;
+  if (optimisation === undefined) return { optimised };
+  return { optimised, raw: await openEngine(name, { threads, optimise: false }) };
+}
+
+export function enginesOf({ optimised, raw }: Engines): readonly Engine[] {
+  return raw === undefined ? [optimised] : [optimised, raw];
+}
+
+export function infosOf({ optimised, raw }: Engines): EngineInfos {
+  return { optimised: optimised.info, ...(raw && { raw: raw.info }) };
+}
+
 /**
- * Opens every engine with every number of threads; one that cannot be told is opened once.
+ * Opens every engine with every number of threads; one that cannot be told is opened once, and one that cannot have so many
+ * in this process, for it runs here with others, is described by a process of its own.
  * @throws InputError where none is here, or a named one is not
  */
-export async function openEngines({ engines: names, threads: counts }: BenchOptions): Promise<{
+export async function openEngines(
+  { engines: names, threads: counts }: BenchOptions,
+  describe: (spec: EngineSpec) => Promise<EngineInfos>,
+): Promise<{
   opened: readonly OpenedEngine[];
   absent: readonly AbsentEngine[];
 }> {
   const opened = new Map<string, OpenedEngine>();
   const absent = new Map<string, AbsentEngine>();
+  const isNew = ({ name, threads }: EngineInfo) => !opened.has(`${name}/${threads}`);
+  const add = (engine: OpenedEngine) => opened.set(`${engine.optimised.name}/${engine.optimised.threads}`, engine);
   for (const threads of counts) {
-    const available = await openAvailable(names, { threads });
+    const elsewhere: [string, TakenInProcess][] = [];
+    const available = await openAvailable(names, { threads }, engineNames, (...taken) => elsewhere.push(taken));
     for (const optimised of available.engines) {
-      const { name, threads: used, optimisation } = optimised.info;
-      if (opened.has(`${name}/${used}`)) continue;
-      const raw = optimisation === undefined ? {} : { raw: await openEngine(name, { threads, optimise: false }) };
-      opened.set(`${name}/${used}`, { threads, optimised, ...raw });
+      if (!isNew(optimised.info)) continue;
+      const here = await withRaw(optimised, threads);
+      add({ threads, ...infosOf(here), here });
     }
     for (const engine of available.absent) absent.set(`${engine.name}: ${engine.reason}`, engine);
+    for (const [name, { fix }] of elsewhere) {
+      try {
+        const infos = await describe({ engine: name, threads });
+        if (isNew(infos.optimised)) add({ threads, ...infos });
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        if (names !== undefined) throw new InputError(`engine ${name}: ${reason}; ${fix}`);
+        const key = `${name}: ${reason}`;
+        if (!absent.has(key)) absent.set(key, { name, reason, fix }); // what was found in this process has the better remedy
+      }
+    }
   }
   if (opened.size === 0) {
     const reasons = [...absent.values()].map(({ name, reason, fix }) => `${name}: ${reason}; ${fix}`);
@@ -99,11 +149,14 @@ export async function openEngines({ engines: names, threads: counts }: BenchOpti
   return { opened: [...opened.values()], absent: [...absent.values()] };
 }
 
-/** All that are verified at a time: those of one number of threads, raw ones too, so that names are unique. */
-export function enginesOf(opened: readonly OpenedEngine[], threads: number): readonly Engine[] {
-  return opened
-    .filter((each) => each.threads === threads)
-    .flatMap(({ optimised, raw }) => (raw === undefined ? [optimised] : [optimised, raw]));
+/** What is verified together: all of one number of threads in this process, and each other one by itself. */
+export function verifiedTogether(opened: readonly OpenedEngine[]): readonly (readonly OpenedEngine[])[] {
+  const groups = new Map<string, OpenedEngine[]>();
+  for (const engine of opened) {
+    const key = engine.here === undefined ? `${engine.optimised.name}/${engine.threads}` : String(engine.threads);
+    groups.set(key, [...(groups.get(key) ?? []), engine]);
+  }
+  return [...groups.values()];
 }
 
 /** The tiers that kept a form from passing. */
@@ -121,12 +174,11 @@ const ROLES: readonly Role[] = ['baseline', 'arm'];
 /** The setting of one network on one engine, less the pairs of which a form did not pass; and why those are missing. */
 export function settingOf(
   place: Pick<Setting, 'model' | 'size'>,
-  { threads, optimised, raw }: OpenedEngine,
+  { threads, optimised: engine, raw }: OpenedEngine,
   deployForms: PreparedModel['deployForms'],
   { rows, logits }: VerifiedModel,
 ): { setting: Setting; failures: readonly Failure[] } {
-  const engine = optimised.info;
-  const source = (arm: Arm) => (arm === 'reference-raw' ? (raw?.info.name ?? '') : engine.name);
+  const source = (arm: Arm) => (arm === 'reference-raw' ? (raw?.name ?? '') : engine.name);
   const expected: Partial<Record<Arm, Float32Array>> = {};
   for (const arm of armsOf(pairsOf(deployForms, raw !== undefined))) {
     const verified = logits.get(source(arm))?.[arm === 'reference-raw' ? 'reference' : arm];

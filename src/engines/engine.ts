@@ -84,6 +84,9 @@ export class EngineUnavailable extends Error {
   }
 }
 
+/** The engine is here, but its library starts once in a process and runs in this one otherwise; a process of its own can have it. */
+export class TakenInProcess extends EngineUnavailable {}
+
 /** The engine has no way to compute this node as defined. */
 export class UnsupportedOp extends Error {
   override readonly name = 'UnsupportedOp';

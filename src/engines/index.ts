@@ -1,6 +1,6 @@
 import { closest } from 'fastest-levenshtein';
 import { InputError } from '../network/errors.ts';
-import { type Engine, type EngineOptions, type EngineProvider, EngineUnavailable } from './engine.ts';
+import { type Engine, type EngineOptions, type EngineProvider, EngineUnavailable, TakenInProcess } from './engine.ts';
 import { onnxruntime } from './onnxruntime.ts';
 import { onnxruntimeWeb } from './onnxruntime-web.ts';
 import { cpu } from './tfjs-cpu.ts';
@@ -51,6 +51,7 @@ export async function openEngine(name: string, options: EngineOptions = {}): Pro
 
 /**
  * Opens the named engines; without names, every one of `usual` that is here.
+ * @param takeElsewhere what to do with an engine that only another process can have, instead of calling it absent
  * @returns the engines in the order of `names` (of {@link providers}), and those that are absent
  * @throws InputError where a named engine is unknown or absent
  */
@@ -58,6 +59,7 @@ export async function openAvailable(
   names: readonly string[] | undefined,
   options: EngineOptions = {},
   usual: readonly string[] = engineNames,
+  takeElsewhere?: (name: string, error: TakenInProcess) => void,
 ): Promise<{ engines: readonly Engine[]; absent: readonly AbsentEngine[] }> {
   const engines: Engine[] = [];
   const absent: AbsentEngine[] = [];
@@ -66,6 +68,10 @@ export async function openAvailable(
       engines.push(await provider.open(options));
     } catch (error) {
       if (!(error instanceof EngineUnavailable)) throw error;
+      if (takeElsewhere !== undefined && error instanceof TakenInProcess) {
+        takeElsewhere(provider.name, error);
+        continue;
+      }
       if (names !== undefined) throw new InputError(`engine ${provider.name}: ${error.message}; ${error.fix}`);
       absent.push({ name: provider.name, reason: error.message, fix: error.fix });
     }

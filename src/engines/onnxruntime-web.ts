@@ -1,5 +1,12 @@
 import { availableParallelism } from 'node:os';
-import { checkThreads, type Engine, type EngineOptions, type EngineProvider, EngineUnavailable } from './engine.ts';
+import {
+  checkThreads,
+  type Engine,
+  type EngineOptions,
+  type EngineProvider,
+  EngineUnavailable,
+  TakenInProcess,
+} from './engine.ts';
 import { ortEngine } from './ort.ts';
 
 type Runtime = typeof import('onnxruntime-web');
@@ -18,7 +25,7 @@ async function loadRuntime(threads: number): Promise<Runtime> {
     throw new EngineUnavailable(`${NAME} does not load: ${reason}`, `npm install ${NAME}`);
   }
   if (startedThreads !== undefined && startedThreads !== threads) {
-    throw new EngineUnavailable(
+    throw new TakenInProcess(
       `it runs in this process with ${startedThreads} for its number of threads and cannot change to ${threads}`,
       'use a run of its own',
     );
@@ -31,7 +38,8 @@ async function loadRuntime(threads: number): Promise<Runtime> {
 
 /**
  * ONNX Runtime as WebAssembly, as browsers run it; its threads are workers.
- * @throws EngineUnavailable where onnxruntime-web does not load, or runs in this process with other threads
+ * @throws EngineUnavailable where onnxruntime-web does not load
+ * @throws TakenInProcess where it runs in this process with other threads
  * @throws InputError where `threads` is not a whole number of at least 1
  */
 export async function openOnnxruntimeWeb({ threads, optimise = true }: EngineOptions = {}): Promise<Engine> {

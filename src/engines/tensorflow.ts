@@ -1,7 +1,14 @@
 import { availableParallelism } from 'node:os';
 import util from 'node:util';
 import { FLOAT32 } from '../network/precision.ts';
-import { checkThreads, type Engine, type EngineOptions, EngineUnavailable, type Precision } from './engine.ts';
+import {
+  checkThreads,
+  type Engine,
+  type EngineOptions,
+  EngineUnavailable,
+  type Precision,
+  TakenInProcess,
+} from './engine.ts';
 import { oneAtATime, startBackend, type Tfjs, tfjsEngine } from './tfjs.ts';
 
 /** The npm packages of TensorFlow's C library for Node. Both are optional. */
@@ -33,7 +40,8 @@ export interface TensorflowStart {
 
 /**
  * Starts TensorFlow with the first of the packages that loads; later calls get what the first one started.
- * @throws EngineUnavailable where none loads, or TensorFlow runs in this process already, with other threads
+ * @throws EngineUnavailable where none loads
+ * @throws TakenInProcess where TensorFlow runs in this process already, with other threads
  * @throws InputError where the threads are not a whole number of at least 1
  */
 export async function startTensorflow(how: TensorflowStart, options: EngineOptions): Promise<StartedTensorflow> {
@@ -45,7 +53,7 @@ export async function startTensorflow(how: TensorflowStart, options: EngineOptio
   });
   const tensorflow = await started;
   if (options.threads !== undefined && tensorflow.threads !== options.threads) {
-    throw new EngineUnavailable(
+    throw new TakenInProcess(
       `TensorFlow runs in this process with ${tensorflow.threads} for its number of threads and cannot change to ${options.threads}`,
       'use a run of its own',
     );

@@ -1,4 +1,4 @@
-import { type EngineProvider, EngineUnavailable } from './engine.ts';
+import { type EngineProvider, EngineUnavailable, TakenInProcess } from './engine.ts';
 import { startTensorflow, tensorflowEngine } from './tensorflow.ts';
 
 const GPU_FIX = 'run on a machine with an NVIDIA GPU, its driver, CUDA 11 and cuDNN 8';
@@ -17,7 +17,7 @@ export const tfjsNodeGpu: EngineProvider = {
       options,
     );
     if (tensorflow.hidesGpus || tensorflow.package !== '@tensorflow/tfjs-node-gpu') {
-      throw new EngineUnavailable(
+      throw new TakenInProcess(
         `TensorFlow runs on the CPU in this process (${tensorflow.package}), and starts once in a process`,
         'name tfjs-node-gpu without tfjs-node',
       );

@@ -1,4 +1,4 @@
-import { type EngineProvider, EngineUnavailable } from './engine.ts';
+import { type EngineProvider, TakenInProcess } from './engine.ts';
 import { startTensorflow, tensorflowEngine } from './tensorflow.ts';
 
 /** TensorFlow's C library on its CPU kernels. */
@@ -15,7 +15,7 @@ export const tfjsNode: EngineProvider = {
       options,
     );
     if (tensorflow.usesGpu) {
-      throw new EngineUnavailable(
+      throw new TakenInProcess(
         'TensorFlow runs on the GPU in this process, and starts once in a process',
         'name tfjs-node without tfjs-node-gpu',
       );
