@@ -139,6 +139,14 @@ describe('report', () => {
     expect(stderr).toMatch(says);
     expect(existsSync(out)).toBe(false);
   });
+
+  test.each(['.', '..', '', 'a/b'])('refuses %j as a name of files', (name) => {
+    const out = join(folder, 'unnamed');
+    const { status, stderr } = run(['report', file('a.json', sampleReport()), '--out', out, '--name', name]);
+    expect(status).toBe(2);
+    expect(stderr).toContain(`--name ${name}: it names files`);
+    expect(existsSync(out)).toBe(false);
+  });
 });
 
 test.each<[what: string, says: RegExp, ...arguments_: string[]]>([

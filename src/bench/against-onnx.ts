@@ -7,7 +7,7 @@ import { InputError } from '../network/errors.ts';
 import { resolveModel } from '../reference/config.ts';
 import { counted, milliseconds } from '../report/text.ts';
 import { messageOfSystemError } from '../weights/system-error.ts';
-import { note, parseCount, parseSeed, runEntry } from './entry.ts';
+import { note, parseCount, parseSeed, parseThreads, runEntry } from './entry.ts';
 import { forkTask } from './parent.ts';
 import { type Arm, type ArmPair, prepareArms } from './prepare.ts';
 import { rowsOf } from './rows.ts';
@@ -121,7 +121,7 @@ const command = new Command('bench:onnx')
   .description("time the ONNX graph of the deploy form against another project's, interleaved, on ONNX Runtime")
   .requiredOption('--against <file>', "the other project's ONNX file, with the weights of --seed")
   .option('-m, --model <name>', 'a published name or a config file', 'repvit_m0_9')
-  .option('--threads <n>', 'threads', parseCount, 1)
+  .option('--threads <n>', 'threads', parseThreads, 1)
   .option('--seed <n>', 'seed of the weights', parseSeed, 1)
   .option('--seconds <n>', 'time for all sessions', parseCount, 60)
   .action(run);

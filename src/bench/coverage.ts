@@ -2,18 +2,18 @@
  * Entry of `npm run bench:coverage`: is the method right? One form is loaded twice and timed against itself, in many
  * sessions, so the truth is known: 1.
  */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { openEngine } from '../engines/index.ts';
 import { resolveModel } from '../reference/config.ts';
 import { writeFileAtomically } from '../weights/write-file.ts';
 import { type CoverageFigures, coverageMarkdown, coverageOf } from './coverage-figures.ts';
-import { note, parseCount, parseSeed, runEntry } from './entry.ts';
+import { note, parseCount, parseSeed, parseThreads, runEntry } from './entry.ts';
 import { watchMachine } from './environment.ts';
 import { runSession } from './parent.ts';
 import { prepareArms } from './prepare.ts';
 import { INPUT, type SessionSpec } from './session.ts';
+import { openReportFolder } from './write-report.ts';
 
 const ARM = 'deploy';
 const QUADS = 24;
@@ -54,6 +54,7 @@ async function nullSession({ model: name, engine: engineName, threads, seed, bud
 
 async function run(options: Options): Promise<void> {
   const { model, engine, threads, seed, runs, sessions, out } = options;
+  await openReportFolder(out);
   const readMachine = await watchMachine();
   const spec = await nullSession(options);
   const logRatios: number[][][] = [];
@@ -90,7 +91,6 @@ async function run(options: Options): Promise<void> {
     logRatios,
   };
   const text = coverageMarkdown(figures);
-  await mkdir(out, { recursive: true });
   await writeFileAtomically(join(out, 'coverage.json'), `${JSON.stringify(figures)}\n`);
   await writeFileAtomically(join(out, 'coverage.md'), text);
   process.stdout.write(text);
@@ -103,7 +103,7 @@ const command = new Command('bench:coverage')
   )
   .option('-m, --model <name>', 'a published name or a config file', 'repvit_m0_9')
   .option('-e, --engine <name>', 'engine', 'onnxruntime')
-  .option('--threads <n>', 'threads', parseCount, 1)
+  .option('--threads <n>', 'threads', parseThreads, 1)
   .option('--seed <n>', 'seed of weights, input and orders', parseSeed, 1)
   .option('--runs <n>', 'runs of which each gives one ratio', parseCount, 10)
   .option('--sessions <n>', 'sessions, fresh processes, of each run', parseCount, 5)

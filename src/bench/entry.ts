@@ -1,5 +1,6 @@
 /** What the entries of the benchmarking scripts share. */
 import { type Command, CommanderError, InvalidArgumentError } from 'commander';
+import { MOST_THREADS } from '../engines/engine.ts';
 import { InputError } from '../network/errors.ts';
 
 /** Progress and diagnostics, on stderr. */
@@ -12,6 +13,15 @@ export function parseCount(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1) {
     throw new InvalidArgumentError('It must be a whole number of at least 1.');
+  }
+  return value;
+}
+
+/** A typo must not exhaust the machine. */
+export function parseThreads(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || value > MOST_THREADS) {
+    throw new InvalidArgumentError(`It must be a whole number from 1 to ${MOST_THREADS}.`);
   }
   return value;
 }

@@ -1,5 +1,7 @@
 /** `bench --baseline` and `--update-baseline`: what is read before the run, and said and written after it. */
-import { join } from 'node:path';
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { dirname, join, resolve, sep } from 'node:path';
 import { InputError } from '../network/errors.ts';
 import type { Baseline } from '../report/baseline-types.ts';
 import { baselineOf, type GateResult, gateLines, isKnown, judge } from '../report/gate.ts';
@@ -7,6 +9,7 @@ import { counted } from '../report/text.ts';
 import type { Report } from '../report/types.ts';
 import { parseBaseline } from '../report/validate.ts';
 import { readWholeFile } from '../weights/read-file.ts';
+import { messageOfSystemError, remedyOf } from '../weights/system-error.ts';
 import { writeFileAtomically } from '../weights/write-file.ts';
 
 interface GateOptions {
@@ -42,14 +45,31 @@ async function existing(path: string): Promise<Baseline | undefined> {
 }
 
 /**
+ * What a run ends with must not fail then.
+ * @param out which the run makes with the folders above it
+ * @throws InputError where the file's folder is missing or cannot be written to
+ */
+async function checkWritable(path: string, out: string): Promise<void> {
+  const folder = dirname(resolve(path));
+  try {
+    await access(`${folder}${sep}`, constants.W_OK); // so that a file in its place is none
+  } catch (error) {
+    const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    if (isMissing && `${resolve(out)}${sep}`.startsWith(`${folder}${sep}`)) return;
+    throw new InputError(`${path}: ${messageOfSystemError(error, 'write')}; ${remedyOf(error)}`);
+  }
+}
+
+/**
  * Reads the baseline before anything takes time.
- * @throws InputError where it cannot be read or is none
+ * @throws InputError where it cannot be read or is none, or the one to be written cannot be
  */
 export async function openGate({ baseline: path, updateBaseline, out }: GateOptions): Promise<Gate> {
   if (path === '') throw new InputError('--baseline is empty; give it a file');
   if (updateBaseline) {
     const target = path ?? join(out, 'baseline.json');
     const before = await existing(target);
+    await checkWritable(target, out);
     return {
       judge: () => undefined,
       update: async (report) => {

@@ -1,10 +1,11 @@
 import { InvalidArgumentError } from 'commander';
+import { MOST_THREADS } from '../engines/engine.ts';
 
 /** What --weights and --deploy take, for help. */
 export const CHECKPOINT = 'checkpoint (.pth, .pt, .safetensors, or a sharded one by its .index.json)';
 
 /** Limits that keep a typo from exhausting the machine. */
-const LARGEST = { threads: 1024, streams: 256, batch: 4096, pixels: 16384, seed: 0xffffffff, draws: 1000 };
+const LARGEST = { threads: MOST_THREADS, streams: 256, batch: 4096, pixels: 16384, seed: 0xffffffff, draws: 1000 };
 
 function parseWhole(text: string, least: number, most: number): number {
   const value = Number(text);

@@ -24,7 +24,7 @@ async function runReport(files: readonly string[], { out, name, json }: Options)
     import('../network/errors.ts'),
     import('node:path'),
   ]);
-  if (name !== basename(name) || name === '') {
+  if (name !== basename(name) || ['', '.', '..'].includes(name)) {
     throw new InputError(`--name ${name}: it names files, so give it no folder; that is --out`);
   }
   const needed = 'the latest.json of fuseproof bench';

@@ -92,6 +92,9 @@ export class UnsupportedOp extends Error {
   override readonly name = 'UnsupportedOp';
 }
 
+/** The most that a command line takes. */
+export const MOST_THREADS = 1024;
+
 /**
  * @throws InputError where they are not a whole number of at least 1
  */

@@ -117,7 +117,11 @@ describe('baselineOf', () => {
 
   test.each([
     ['{', 'not JSON'],
-    ['{"baselineVersion": 2}', 'no baseline: it must have required property'],
+    ['{"baselineVersion": 1}', "b.json: no baseline: it must have required property 'date'"],
+    [
+      '{"baselineVersion": 2}',
+      'b.json: a baseline of version 2, and this fuseproof reads version 1; fuseproof bench --update-baseline writes one to another file',
+    ],
   ])('refuses %s', async (text, message) => {
     await expect(parseBaseline(text, 'b.json')).rejects.toThrow(message);
   });

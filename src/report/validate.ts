@@ -4,8 +4,9 @@ import { isRecord, parseJson } from '../network/json.ts';
 import type { Baseline } from './baseline-types.ts';
 import type { KillMatrixReport, Report } from './types.ts';
 
-/** The version of the report's format that is written and read. */
+/** The versions of the formats that are written and read. */
 const VERSION = 2;
+const BASELINE_VERSION = 1;
 
 const validators = new Map<string, Promise<ValidateFunction>>();
 
@@ -79,10 +80,15 @@ export async function parseReportFile(text: string, subject: string): Promise<Re
 
 /**
  * Reads a baseline.
- * @throws InputError where it is none
+ * @throws InputError where it is none, or of another version
  */
 export async function parseBaseline(text: string, subject: string): Promise<Baseline> {
   const value = parseJson(text, subject, REMEDY);
+  if (isRecord(value) && 'baselineVersion' in value && value.baselineVersion !== BASELINE_VERSION) {
+    throw new InputError(
+      `${subject}: a baseline of version ${String(value.baselineVersion)}, and this fuseproof reads version ${BASELINE_VERSION}; fuseproof bench --update-baseline writes one to another file`,
+    );
+  }
   const [{ Ajv }, { default: schema }] = await Promise.all([
     import('ajv'),
     import('./schema/baseline.schema.json', { with: { type: 'json' } }),
