@@ -34,6 +34,8 @@ export interface Certificate {
     readonly file: string;
     /** Where in the file the state dict lies; empty where the file is it. */
     readonly entry: string;
+    /** A published name or a config file, as given; absent where the keys and shapes alone said it. */
+    readonly model?: string;
     /** The checkpoint's file, and the shards that it names, as seen from its own folder. */
     readonly files: readonly FileDigest[];
   };

@@ -170,6 +170,9 @@ describe('fuse, then check', () => {
     const { verdict, items } = await check(path);
     expect(verdict).toBe('fail');
     expect(items.at(-1)?.problem).toBe('another run finds other regions');
+    const replay = [content.replay[0]!, content.replay[1]!.replace('--seed 1', '--seed 2')];
+    await writeFile(path, certificateText(sealed({ ...content, replay })));
+    expect((await check(path)).items.at(-1)?.problem).toBe('another run finds other replay');
     // Another deploy file, of the right hash.
     const fused = await readFile(join(place, 'fused.safetensors'));
     const forged = altered(fused, fused.length - 2);

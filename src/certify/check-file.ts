@@ -70,7 +70,7 @@ export async function checkFile({
 
   const [batch = 1, , height = 1, width = 1] = stated.tried.input;
   const model = { ...stated.model, config: await parseConfig(stated.model.config, path) };
-  const { entry } = stated.input;
+  const { entry, model: given } = stated.input;
   const checkpoint = await readTrainCheckpoint(inputPath, { model, ...(entry !== '' && { entry }) });
 
   const { fuseproof: _, ...engineVersions } = stated.versions;
@@ -84,6 +84,7 @@ export async function checkFile({
     options: stated.output.options,
     seed: stated.tried.seed,
     engines,
+    ...(given !== undefined && { model: given }),
     ...(onProgress && { onProgress }),
   });
   const isWhole = again.files.size === written.size;
@@ -117,7 +118,7 @@ function statements(
     return [{ what: 'statements', verdict: 'inconclusive', problem }];
   }
   if (found === undefined) return [];
-  const fields = ['claim', 'model', 'form', 'input', 'output', 'files', 'tried', 'tiers', 'regions'] as const;
+  const fields = ['claim', 'model', 'form', 'input', 'output', 'files', 'tried', 'tiers', 'regions', 'replay'] as const;
   const other = fields.filter((field) => JSON.stringify(stated[field]) !== JSON.stringify(found[field]));
   if (other.length === 0) return [item('statements, one by one')];
   return [item('statements, one by one', `another run finds other ${other.join(', ')}`)];

@@ -101,7 +101,12 @@ export async function fuseAndProve(
     claim: claimOf(model.name, inputFile, outputFile, verification.tiers),
     model,
     form,
-    input: { file: inputFile, entry: checkpoint.entry, files: checkpoint.files },
+    input: {
+      file: inputFile,
+      entry: checkpoint.entry,
+      ...(request.model !== undefined && { model: request.model }),
+      files: checkpoint.files,
+    },
     output: { file: outputFile, format, options },
     files: digests(files),
     tried: { seed, input: fused.fusion.reference.nodes[0]!.shape },
@@ -113,7 +118,7 @@ export async function fuseAndProve(
     },
     replay: [
       `npx fuseproof check ${quoted(`${outputFile}.certificate.json`)}`,
-      fuseCommand(request, inputFile, outputFile, form, size, seed),
+      fuseCommand({ ...request, entry: checkpoint.entry }, inputFile, outputFile, form, size, seed),
     ],
   });
   return { proof, files, certificate };
@@ -121,7 +126,7 @@ export async function fuseAndProve(
 
 /** The command that makes the same files again, in the certificate's folder. */
 function fuseCommand(
-  { model, entry, format, options, engines }: FuseFileRequest,
+  { model, entry, format, options, engines }: FuseFileRequest & { readonly entry: string },
   input: string,
   output: string,
   form: string,
@@ -132,7 +137,7 @@ function fuseCommand(
   return [
     `npx fuseproof fuse ${quoted(input)} -o ${quoted(output)} --format ${format}`,
     ...(model === undefined ? [] : [`--model ${quoted(model)}`]),
-    ...(entry === undefined ? [] : [`--state-dict ${quoted(entry)}`]),
+    ...(entry === '' ? [] : [`--state-dict ${quoted(entry)}`]),
     `--form ${form} --batch ${batch} --size ${height}x${width} --seed ${seed}`,
     ...(opset === undefined ? [] : [`--opset ${opset}`]),
     ...(dynamicBatch ? ['--dynamic-batch'] : []),
