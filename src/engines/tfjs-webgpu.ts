@@ -59,9 +59,7 @@ async function startDawn(): Promise<AdapterInfo> {
     // A name that TypeScript does not follow: the package is optional, and its types are those of a browser.
     dawn = await import('webgpu' as string);
   } catch (error) {
-    const isMissing = error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND';
-    const reason = isMissing ? 'not installed' : error instanceof Error ? error.message.split('\n')[0] : String(error);
-    throw new EngineUnavailable(`webgpu does not load: ${reason}`, 'npm install webgpu');
+    throw doesNotLoad('webgpu', error);
   }
   const gpu = dawn.create([]);
   // As tfjs asks for it.
@@ -73,6 +71,24 @@ async function startDawn(): Promise<AdapterInfo> {
   Object.defineProperty(navigator, 'gpu', { value: gpu, configurable: true });
   Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true, writable: true });
   return found.info;
+}
+
+/** Registers tfjs' backend, and returns its version. */
+async function loadBackend(): Promise<string> {
+  // Literal names inside of the try: bundlers then know that it may be absent.
+  try {
+    const manifest = await import('@tensorflow/tfjs-backend-webgpu/package.json', { with: { type: 'json' } });
+    await import('@tensorflow/tfjs-backend-webgpu');
+    return manifest.default.version;
+  } catch (error) {
+    throw doesNotLoad('@tensorflow/tfjs-backend-webgpu', error);
+  }
+}
+
+function doesNotLoad(name: string, error: unknown): EngineUnavailable {
+  const isMissing = error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND';
+  const reason = isMissing ? 'not installed' : error instanceof Error ? error.message.split('\n')[0] : String(error);
+  return new EngineUnavailable(`${name} does not load: ${reason}`, `npm install ${name}`);
 }
 
 /** Drivers that run on a CPU. */
@@ -91,10 +107,7 @@ export const webgpu: EngineProvider = {
     const { vendor, architecture, description, isFallbackAdapter } = await adapter;
     const tf = await import('@tensorflow/tfjs-core');
     tf.enableProdMode();
-    const { version } = await import('@tensorflow/tfjs-backend-webgpu/package.json', { with: { type: 'json' } }).then(
-      (manifest) => manifest.default,
-    );
-    await import('@tensorflow/tfjs-backend-webgpu');
+    const version = await loadBackend();
     // Else small tensors are computed on tfjs' JavaScript backend.
     tf.env().set('WEBGPU_CPU_FORWARD', false);
     const driver = description || `${vendor} ${architecture}`;
