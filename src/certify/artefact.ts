@@ -98,6 +98,12 @@ function pathIn(path: string, name: string): string {
   return name === '' ? path : join(path, name);
 }
 
+async function checkFolder(folder: string): Promise<void> {
+  await access(folder, constants.W_OK).catch((error: unknown) => {
+    throw new InputError(`${folder}: ${messageOfSystemError(error, 'write')}; give a folder that can be written`);
+  });
+}
+
 /** Whether something is at a path. */
 async function kindAt(path: string): Promise<'file' | 'folder' | undefined> {
   try {
@@ -122,13 +128,7 @@ export async function checkOutput(
   inputs: readonly string[],
 ): Promise<void> {
   const kind = await kindAt(path);
-  if (kind === undefined) {
-    const folder = dirname(resolve(path));
-    await access(folder, constants.W_OK).catch((error: unknown) => {
-      throw new InputError(`${folder}: ${messageOfSystemError(error, 'write')}; give a folder that can be written`);
-    });
-    return;
-  }
+  if (kind === undefined) return checkFolder(dirname(resolve(path)));
   const wanted = format === 'tfjs' ? 'folder' : 'file';
   if (kind !== wanted)
     throw new InputError(`${path}: it is a ${kind}, and ${format} is a ${wanted}; give another output`);
@@ -139,6 +139,8 @@ export async function checkOutput(
     }
   }
   if (!force) throw new InputError(`${path}: it is there already; give another output, or --force to replace it`);
+  // A file is replaced by a new one of its name.
+  await checkFolder(format === 'tfjs' ? path : dirname(resolve(path)));
   if (format !== 'tfjs') return;
   // A run that was killed may have left weights alone.
   const names = await readdir(path);
