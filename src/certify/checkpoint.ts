@@ -41,8 +41,8 @@ function nameOfFile(name: string): string {
 }
 
 /** What is read, beside what the keys are. */
-async function read(path: string, entry: string | undefined) {
-  const { files, ...checkpoint } = await readCheckpoint(path, entry);
+async function read(path: string, entry?: string, several?: string) {
+  const { files, ...checkpoint } = await readCheckpoint(path, entry, several);
   const digests = [...files].map(
     ([name, content]): FileDigest => ({ name, bytes: content.length, sha256: sha256(content) }),
   );
@@ -82,8 +82,10 @@ function expectTrain<C extends NamedCheckpoint>(checkpoint: C): C {
  * Reads a checkpoint of a deploy form of the network.
  * @throws InputError where it cannot be read, or is not fused
  */
-export async function readDeployCheckpoint(path: string, model: Model, entry?: string): Promise<NamedCheckpoint> {
-  const checkpoint = named(await read(path, entry), model);
+export async function readDeployCheckpoint(path: string, model: Model): Promise<NamedCheckpoint> {
+  // --state-dict is of the reference.
+  const several = 'the deploy file must hold one, or call it model or state_dict, so save it anew';
+  const checkpoint = named(await read(path, undefined, several), model);
   if (checkpoint.form !== 'train') return checkpoint;
   throw new InputError(`${basename(path)}: holds the network as trained; give the fused checkpoint`);
 }

@@ -51,8 +51,7 @@ async function reader(
     const { readTfjs } = await import('../artefacts/tfjs-weights.ts');
     return readTfjs(files, network);
   }
-  const { buffer, byteOffset, byteLength } = files.get('')!;
-  const bytes = Buffer.from(buffer, byteOffset, byteLength);
+  const bytes = files.get('')!;
   if (format === 'onnx') {
     const { parseOnnxFile } = await import('../artefacts/onnx-file.ts');
     const { constants } = await parseOnnxFile(bytes, 'the ONNX file that was made');

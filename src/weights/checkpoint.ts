@@ -31,6 +31,9 @@ const NEEDED = 'a checkpoint (.pth, .pt, .safetensors or its .index.json)';
 /** Entries of a checkpoint that hold the state dict, in the order in which training scripts mean them. */
 const ENTRIES = ['model', 'state_dict', 'model_state_dict', 'net', 'network', 'module', 'weights'];
 
+/** What to do where none of several state dicts is the trained model's. */
+const SEVERAL = 'say which with --state-dict';
+
 /** State dicts that a message lists. */
 const SHOWN = 10;
 
@@ -40,7 +43,7 @@ type Kind = 'zip' | 'pickle' | 'safetensors' | 'json' | 'tar' | 'onnx' | 'unknow
 const TAR_NAMES = ['sys_info', 'pickle', 'storages', 'tensors'];
 
 /** What a file is, by its first bytes. */
-function kindOf(bytes: Buffer): Kind {
+function kindOf(bytes: Uint8Array): Kind {
   const at = (index: number) => bytes[index] ?? 0;
   if (at(0) === 0x50 && at(1) === 0x4b) return 'zip';
   // The upper bytes of the header's length, then the header; its lower bytes may look like anything.
@@ -49,22 +52,31 @@ function kindOf(bytes: Buffer): Kind {
   if (at(0) === 0x7b) return 'json';
   // A protobuf that begins with its version, a small number.
   if (at(0) === 0x08 && at(1) > 0 && at(1) < 64) return 'onnx';
-  return TAR_NAMES.includes(bytes.toString('latin1', 0, 100).replace(/\0.*$/s, '')) ? 'tar' : 'unknown';
+  const begin = String.fromCharCode(...bytes.subarray(0, 100));
+  return TAR_NAMES.includes(begin.replace(/\0.*$/s, '')) ? 'tar' : 'unknown';
 }
 
 /**
  * Reads a checkpoint: safetensors, in one file or in shards with their index, or PyTorch's, zip or legacy.
  * @param entry the state dict to read where the file holds several; the trained model's by default
+ * @param several what a message says to do where the file holds several and none is usual
  * @throws InputError where the file cannot be read, is malformed, or holds anything that would have to be executed
  */
-export async function readCheckpoint(path: string, entry?: string): Promise<Checkpoint> {
-  return parseCheckpoint(await readWholeFile(path, NEEDED), path, entry);
+export async function readCheckpoint(path: string, entry?: string, several = SEVERAL): Promise<Checkpoint> {
+  return parseCheckpoint(await readWholeFile(path, NEEDED), path, entry, several);
 }
 
 /** The same of a file's content. Shards are read from the folder of `path`. */
-export async function parseCheckpoint(bytes: Buffer, path: string, entry?: string): Promise<Checkpoint> {
+export async function parseCheckpoint(
+  bytes: Uint8Array,
+  path: string,
+  entry?: string,
+  several = SEVERAL,
+): Promise<Checkpoint> {
   const kind = kindOf(bytes);
-  if (kind === 'zip' || kind === 'pickle') return readTorch(bytes, path, kind === 'zip', entry);
+  if (kind === 'zip' || kind === 'pickle') {
+    return readTorch(bytes, path, kind === 'zip', (entries) => chosenEntry(entries, entry, several, path));
+  }
   if (kind === 'tar') {
     throw new InputError(`${path}: is a tar archive of PyTorch before 0.2; load it there and save it again`);
   }
@@ -96,13 +108,18 @@ export async function parseCheckpoint(bytes: Buffer, path: string, entry?: strin
   };
 }
 
-async function readTorch(bytes: Buffer, path: string, isZip: boolean, asked: string | undefined): Promise<Checkpoint> {
+async function readTorch(
+  bytes: Uint8Array,
+  path: string,
+  isZip: boolean,
+  choose: (entries: readonly string[]) => string,
+): Promise<Checkpoint> {
   const { stateDictsOf, readTensors } = await import('./torch-tensors.ts');
   const { value, bytesOf } = isZip
     ? await (await import('./torch-zip.ts')).readTorchZip(bytes, path)
     : (await import('./torch-legacy.ts')).readTorchLegacy(bytes, path);
   const found = stateDictsOf(value);
-  const entry = chosenEntry([...found.keys()], asked, path);
+  const entry = choose([...found.keys()]);
   const { weights, types } = readTensors(found.get(entry)!, bytesOf, bytes.length, path);
   return {
     path,
@@ -115,7 +132,7 @@ async function readTorch(bytes: Buffer, path: string, isZip: boolean, asked: str
   };
 }
 
-function chosenEntry(entries: readonly string[], asked: string | undefined, path: string): string {
+function chosenEntry(entries: readonly string[], asked: string | undefined, several: string, path: string): string {
   if (entries.length === 0) {
     throw new InputError(`${path}: holds no state dict, a dict of tensors by name; save model.state_dict()`);
   }
@@ -128,5 +145,5 @@ function chosenEntry(entries: readonly string[], asked: string | undefined, path
   const usual = ENTRIES.find((name) => entries.includes(name));
   if (usual !== undefined) return usual;
   if (entries.length === 1) return entries[0]!;
-  throw new InputError(`${path}: holds several state dicts: ${names}; say which with --state-dict`);
+  throw new InputError(`${path}: holds several state dicts: ${names}; ${several}`);
 }

@@ -28,7 +28,7 @@ interface ZippedFile {
 }
 
 /** @throws InputError where the archive or its pickle is malformed, or not PyTorch's */
-export async function readTorchZip(bytes: Buffer, subject: string): Promise<TorchFile> {
+export async function readTorchZip(bytes: Uint8Array, subject: string): Promise<TorchFile> {
   const files = await filesOf(bytes, subject);
   const folder = folderOf([...files.keys()], subject);
   const file = (name: string): Uint8Array | undefined => {
@@ -72,12 +72,14 @@ export async function readTorchZip(bytes: Buffer, subject: string): Promise<Torc
 }
 
 /** Every file of the archive, as a view. */
-async function filesOf(bytes: Buffer, subject: string): Promise<ReadonlyMap<string, ZippedFile>> {
+async function filesOf(bytes: Uint8Array, subject: string): Promise<ReadonlyMap<string, ZippedFile>> {
   const { fromBufferPromise } = await import('yauzl');
   const files = new Map<string, ZippedFile>();
   const extents: (readonly [begin: number, end: number, name: string])[] = [];
   try {
-    const zip = await fromBufferPromise(bytes, { lazyEntries: true });
+    const zip = await fromBufferPromise(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), {
+      lazyEntries: true,
+    });
     if (zip.entryCount > MAX_ZIP_ENTRIES) {
       throw new InputError(`${subject}: ${zip.entryCount} files in the archive; at most ${MAX_ZIP_ENTRIES} are read`);
     }

@@ -1,7 +1,12 @@
 /** Malformed and hostile checkpoints of PyTorch, built in memory. Those that PyTorch writes are under properties/checkpoints. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type Zippable, zipSync } from 'fflate';
 import { describe, expect, it, test } from 'vitest';
+import { readDeployCheckpoint } from '../certify/checkpoint.ts';
 import { InputError } from '../network/errors.ts';
+import { resolveModel } from '../reference/config.ts';
 import { parseCheckpoint } from './checkpoint.ts';
 import { PICKLE_LIMITS, unpickle } from './pickle.ts';
 import { MAX_COPIED_BYTES } from './torch-tensors.ts';
@@ -455,4 +460,15 @@ test.each([
   ],
 ])('a file of %s is refused', async (_what, file, message) => {
   expect(await messageOf(file)).toMatch(message);
+});
+
+test('several state dicts without a usual name in a deploy file: --state-dict, which is of the reference, is not asked for', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'fuseproof several '));
+  const path = join(folder, 'fused.pth');
+  const sole = dict(['w', tensor()]);
+  await writeFile(path, zip(dict(['a', sole], ['b', sole])));
+  await expect(readDeployCheckpoint(path, await resolveModel('repvit_m0_9'))).rejects.toThrow(
+    /several state dicts: a, b; the deploy file must hold one/,
+  );
+  await rm(folder, { recursive: true });
 });
