@@ -260,7 +260,7 @@ async function measureExtras(
         if (result.kind === 'profiled') extras.profiles.push(profileRow(setting, arm, result));
         else if (arm === 'deploy') {
           const { resolution: _, ...keys } = keysOf(setting);
-          extras.skipped.push({ ...keys, reason: `no profile: ${result.reason}` });
+          extras.skipped.push({ ...keys, stage: 'profile', reason: result.reason });
         }
       });
     }

@@ -9,6 +9,7 @@ import {
   milliseconds,
   modelsOf,
   size,
+  skippedTitle,
   wrap,
 } from './text.ts';
 import { perSecond, type ThroughputLine, throughputLines } from './throughput-table.ts';
@@ -114,15 +115,28 @@ function profileBlock(profile: Profile): readonly string[] {
   ];
 }
 
-function verificationLine({ engine, form, verdict, tiers }: VerificationRow): string {
+/** With the threads and the batch where a network was verified with several. */
+function verificationLines(rows: readonly VerificationRow[]): readonly string[] {
+  const several = (key: 'threads' | 'batch') => new Set(rows.map((row) => row[key])).size > 1;
+  const [hasThreads, hasBatches] = [several('threads'), several('batch')];
+  return rows.map((row) => verificationLine(row, hasThreads, hasBatches));
+}
+
+function verificationLine(row: VerificationRow, hasThreads: boolean, hasBatches: boolean): string {
+  const { engine, form, verdict, tiers, threads, batch } = row;
   const compared = tiers.reduce((sum, tier) => sum + tier.compared, 0);
   const open = tiers.filter((tier) => tier.verdict !== 'pass').map((tier) => `${tier.tier}: ${tier.verdict}`);
   const details = [`${grouped(compared)} elements compared`, ...open].join('; ');
-  return wrap(`${verdict}, ${form} on ${engine}, ${details}`, '  verified: ', '    ');
+  const where = [
+    `${form} on ${engine}`,
+    ...(hasThreads ? [counted(threads, 'thread')] : []),
+    ...(hasBatches ? [`batch ${batch}`] : []),
+  ].join(', ');
+  return wrap(`${verdict}, ${where}, ${details}`, '  verified: ', '    ');
 }
 
-function skippedLine({ model, engine, reason }: Skipped): string {
-  return wrap(`${model} on ${engine}: ${reason}`, 'not timed: ', '  ');
+function skippedLine(row: Skipped): string {
+  return wrap(`${row.model} on ${row.engine}: ${row.reason}`, `${skippedTitle(row).toLowerCase()}: `, '  ');
 }
 
 function failureLine({ model, engine, stage, message }: Failure): string {
@@ -132,8 +146,13 @@ function failureLine({ model, engine, stage, message }: Failure): string {
 function modelBlock(report: Report, model: string): string {
   const here = <Row extends { readonly model: string }>(rows: readonly Row[]) =>
     rows.filter((row) => row.model === model);
-  const [timed] = here(report.measurements);
-  const title = timed === undefined ? model : `${model} at ${size(timed.resolution)}, batch ${timed.batch}`;
+  const timed = here(report.measurements);
+  const each = <Value>(values: readonly Value[]) => [...new Set(values)].join(', ');
+  const [sizes, batches] = [
+    each(timed.map(({ resolution }) => size(resolution))),
+    each(timed.map(({ batch }) => batch)),
+  ];
+  const title = timed.length === 0 ? model : `${model} at ${sizes}, batch ${batches}`;
   const speedups = here(report.speedups);
   const said = new Set<string>();
   return [
@@ -144,7 +163,7 @@ function modelBlock(report: Report, model: string): string {
     ),
     ...throughputLines({ throughput: here(report.throughput) }).map(throughputText),
     ...here(report.profiles).flatMap(profileBlock),
-    ...here(report.verification).map(verificationLine),
+    ...verificationLines(here(report.verification)),
     '',
   ].join('\n');
 }

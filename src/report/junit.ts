@@ -55,8 +55,8 @@ function casesOf(report: Report, gate: GateResult | undefined): readonly Case[] 
       }),
     ),
     ...report.skipped.map(
-      ({ model, engine, threads, batch, reason }): Case => ({
-        suite: `timing of ${model}`,
+      ({ model, engine, threads, batch, reason, stage = 'timing' }): Case => ({
+        suite: `${stage} of ${model}`,
         name: `${engine}, ${threads} threads, batch ${batch}`,
         outcome: 'skipped',
         message: reason,

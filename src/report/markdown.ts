@@ -14,6 +14,7 @@ import {
   noiseText,
   pText,
   size,
+  skippedTitle,
 } from './text.ts';
 import { throughputCells } from './throughput-table.ts';
 import type { AuditRow, Profile, Report, Speedup, TierRow } from './types.ts';
@@ -234,7 +235,11 @@ export function benchMarkdown(report: Report): string {
   const failures = report.failures.map(({ model, engine, stage, message }) =>
     item(`${model}${engine === null ? '' : ` on ${engine}`}, ${stage}: ${message}`),
   );
-  const skipped = report.skipped.map(({ model, engine, reason }) => item(`${model} on ${engine}: ${reason}`));
+  const skipped = (['Not timed', 'No profile'] as const).flatMap((title) => {
+    const own = report.skipped.filter((row) => skippedTitle(row) === title);
+    const items = own.map(({ model, engine, reason }) => item(`${model} on ${engine}: ${reason}`));
+    return items.length === 0 ? [] : [section(title, items.join('\n'))];
+  });
   const parts = [
     '# fuseproof benchmark\n',
     `${headline(report)}\n`,
@@ -244,7 +249,7 @@ export function benchMarkdown(report: Report): string {
     ...(report.profiles.length === 0
       ? []
       : [section('Where the time goes', report.profiles.map(profileText).join('\n\n'))]),
-    ...(skipped.length === 0 ? [] : [section('Not timed', skipped.join('\n'))]),
+    ...skipped,
     section('Counts', auditSection(report)),
     section('Verification', verificationSection(report)),
     section('Environment', environmentSection(report)),

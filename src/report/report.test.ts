@@ -112,6 +112,39 @@ not timed: repvit_m0_9 on cpu: 5 sessions would take 66 s or more, over the
     );
   });
 
+  test('tells several batches and threads apart', () => {
+    const report = sampleReport();
+    const [first, ...rest] = report.verification;
+    const text = benchTable({
+      ...report,
+      measurements: [...report.measurements, { ...report.measurements[0]!, batch: 2 }],
+      verification: [first!, { ...first!, threads: 2 }, { ...first!, batch: 2 }, ...rest],
+    });
+    expect(text.split('\n')[0]).toBe('repvit_m0_9 at 224x224, batch 1, 2');
+    expect(text).toContain(
+      `
+  verified: pass, deploy on onnxruntime, 1 thread, batch 1, 1,235,330 elements
+    compared
+  verified: pass, deploy on onnxruntime, 2 threads, batch 1, 1,235,330 elements
+    compared
+  verified: pass, deploy on onnxruntime, 1 thread, batch 2, 1,235,330 elements
+    compared
+`,
+    );
+  });
+
+  test('what has no profile was timed all the same', () => {
+    const [skipped] = withOfficial().skipped;
+    const report = {
+      ...withOfficial(),
+      skipped: [{ ...skipped!, stage: 'profile' as const, reason: 'it cannot say' }],
+    };
+    const said = 'no profile: repvit_m0_9 on cpu: it cannot say';
+    expect(benchTable(report)).toContain(`\n${said}\n`);
+    expect(benchTable(report)).not.toContain('not timed: repvit');
+    expect(benchMarkdown(report)).toContain('## No profile\n\n- repvit_m0_9 on cpu: it cannot say\n');
+  });
+
   test('keeps to 80 columns whatever the messages', () => {
     const report = withOfficial();
     for (const row of [...report.measurements, ...report.speedups]) row.engine = 'tfjs-node-gpu';

@@ -1,4 +1,4 @@
-import type { Measurement, Report, Resolution, Speedup } from './types.ts';
+import type { Measurement, Report, Resolution, Skipped, Speedup } from './types.ts';
 
 /** Words and figures that the terminal's table and the Markdown share. */
 
@@ -37,6 +37,11 @@ export function measured(
 /** What an interval says, in words. */
 export function gainText({ outcome, estimate }: Pick<Speedup, 'outcome' | 'estimate'>): string {
   return outcome === 'faster' || outcome === 'slower' ? `${estimate.toFixed(2)} times as fast` : outcome;
+}
+
+/** What a setting lacks, as a heading. */
+export function skippedTitle({ stage }: Skipped): 'Not timed' | 'No profile' {
+  return stage === 'profile' ? 'No profile' : 'Not timed';
 }
 
 /** 1 session, 2 sessions */

@@ -534,7 +534,7 @@ export interface NetworkRow {
   weightsSha256: string;
 }
 /**
- * A network that was verified and then not timed in a setting.
+ * A network that was verified and then not timed, or not profiled, in a setting.
  */
 export interface Skipped {
   /**
@@ -553,6 +553,10 @@ export interface Skipped {
    * Images in one inference.
    */
   batch: number;
+  /**
+   * What was left out; its timing where this is absent.
+   */
+  stage?: 'timing' | 'profile';
   /**
    * Why, in one line.
    */

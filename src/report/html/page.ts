@@ -1,5 +1,5 @@
 /** A benchmark's report as one self-contained HTML file: no script, and nothing that is fetched. */
-import { gainText, modelsOf, noiseText } from '../text.ts';
+import { gainText, modelsOf, noiseText, skippedTitle } from '../text.ts';
 import type { Report } from '../types.ts';
 import { countSection } from './counts.ts';
 import { escapeHtml, type Section, subheading } from './elements.ts';
@@ -33,7 +33,8 @@ function headline({ label, report }: Machine, isOnly: boolean): string {
       `<li class="bad">${escapeHtml(`${model}${engine === null ? '' : ` on ${engine}`}, ${stage}: ${message}`)}</li>`,
   );
   const skipped = report.skipped.map(
-    (row) => `<li class="soft">${escapeHtml(`Not timed: ${row.model} on ${engineText(row)}: ${row.reason}`)}</li>`,
+    (row) =>
+      `<li class="soft">${escapeHtml(`${skippedTitle(row)}: ${row.model} on ${engineText(row)}: ${row.reason}`)}</li>`,
   );
   const title = isOnly ? '' : subheading(label);
   const partial = report.partial ? ' <span class="verdict unclear">partial: the run was interrupted</span>' : '';
