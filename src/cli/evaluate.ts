@@ -1,8 +1,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { BrokenFile } from '../evaluate/evaluate.ts';
 import type { ClassOrder } from '../evaluate/folder.ts';
-import type { Interpolation } from '../evaluate/resample.ts';
 import type { DeployForm } from '../fused/forms.ts';
+import type { Interpolation } from '../reference/family.ts';
 import { collect, parseBatch, parseSize, parseThreads, type Size } from './options.ts';
 import { EXIT, exitCodeOf, note, print, printJson, setExitCode } from './output.ts';
 

@@ -14,13 +14,14 @@ import { gamma } from '../network/precision.ts';
 import { formatShape, type Tensor, type Weights } from '../network/tensor.ts';
 import { buildNetwork } from '../reference/config.ts';
 import type { ModelConfig } from '../reference/families.ts';
+import type { Preprocessing } from '../reference/family.ts';
 import type { InputSize } from '../reference/size.ts';
 import type { Verdict } from '../verify/compare.ts';
 import { checkWeights } from '../weights/check.ts';
 import { BrokenImage, openDecoder } from './decode.ts';
 import { type FolderOptions, type LabelledImage, readImageFolder } from './folder.ts';
 import { prefetch } from './prefetch.ts';
-import { completePreprocessing, fitToInput, normalise, type Preprocessing } from './preprocess.ts';
+import { completePreprocessing, fitToInput, normalise } from './preprocess.ts';
 import { type FormName, isNearTie, type Statistics, Tally } from './statistics.ts';
 
 /** Images in one inference, unless another number is asked for. */

@@ -3,9 +3,10 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { Interpolation } from '../reference/family.ts';
 import { openDecoder } from './decode.ts';
 import { completePreprocessing, fitToInput, normalise, resizedSize } from './preprocess.ts';
-import type { Interpolation, Pixels } from './resample.ts';
+import type { Pixels } from './resample.ts';
 
 const FOLDER = resolve(import.meta.dirname, '../../properties/images');
 

@@ -1,31 +1,11 @@
 /** timm's evaluation transform: resize, centre crop, normalise. To the bit, given the same decoded pixels. */
 import { InputError } from '../network/errors.ts';
-import type { ModelConfig } from '../reference/families.ts';
-import { type Box, type Interpolation, type Pixels, resizeAndCrop, type Size2d } from './resample.ts';
-
-/** How an image becomes an input; timm's terms. */
-export interface Preprocessing {
-  /** The input's share of the resized image's shorter side: more than 0, at most 1. */
-  readonly cropPct: number;
-  readonly interpolation: Interpolation;
-  /** One for each channel, of levels from 0 to 1. */
-  readonly mean: readonly number[];
-  readonly std: readonly number[];
-}
-
-const IMAGENET_MEAN = [0.485, 0.456, 0.406];
-const IMAGENET_STD = [0.229, 0.224, 0.225];
-
-/** As the published accuracies were measured. */
-const published: Readonly<Record<ModelConfig['family'], Preprocessing>> = {
-  // timm 1.0, the pretrained_cfg of repvit.py; the official code resizes to 256/224 instead (cropPct 0.875).
-  repvit: { cropPct: 0.95, interpolation: 'bicubic', mean: IMAGENET_MEAN, std: IMAGENET_STD },
-  // The original's test.py: transforms.Resize(resolution), bilinear by default.
-  repmlpnet: { cropPct: 1, interpolation: 'bilinear', mean: IMAGENET_MEAN, std: IMAGENET_STD },
-};
+import { families, type ModelConfig } from '../reference/families.ts';
+import { IMAGENET, type Preprocessing } from '../reference/family.ts';
+import { type Box, type Pixels, resizeAndCrop, type Size2d } from './resample.ts';
 
 /** What an ONNX file, which names no family, is evaluated with: timm's default for a model that says nothing. */
-const UNKNOWN: Preprocessing = { cropPct: 0.875, interpolation: 'bicubic', mean: IMAGENET_MEAN, std: IMAGENET_STD };
+const UNKNOWN: Preprocessing = { cropPct: 0.875, interpolation: 'bicubic', ...IMAGENET };
 
 /**
  * What is given, and for the rest what the family's accuracies were published with.
@@ -37,7 +17,10 @@ export function completePreprocessing(
   channels: number,
   given: Partial<Preprocessing> = {},
 ): Preprocessing {
-  const { cropPct, interpolation, mean, std } = { ...(family === undefined ? UNKNOWN : published[family]), ...given };
+  const { cropPct, interpolation, mean, std } = {
+    ...(family === undefined ? UNKNOWN : families[family].preprocessing),
+    ...given,
+  };
   if (!(cropPct > 0 && cropPct <= 1)) {
     throw new InputError(`crop-pct ${cropPct}; more than 0 and at most 1 is needed`);
   }

@@ -5,6 +5,7 @@
  * Two passes, horizontal first, each in fixed point: coefficients are rounded to 22 bits behind the point, sums to 8 bits.
  * An output pixel covers `scale` input pixels, so the filter is widened by that where the image shrinks (antialias).
  */
+import type { Interpolation } from '../reference/family.ts';
 
 /** An image of 8 bits for each channel, row by row, [H, W, C]. */
 export interface Pixels {
@@ -25,8 +26,6 @@ export interface Box extends Size2d {
   readonly top: number;
   readonly left: number;
 }
-
-export type Interpolation = 'bicubic' | 'bilinear';
 
 export const INTERPOLATIONS: readonly Interpolation[] = ['bicubic', 'bilinear'];
 

@@ -70,6 +70,22 @@ export interface ConfigSchema {
   readonly properties: Readonly<Record<string, object>>;
 }
 
+/** Filters by which an image is resized, in Pillow's names. */
+export type Interpolation = 'bicubic' | 'bilinear';
+
+/** How an image becomes an input; timm's terms. */
+export interface Preprocessing {
+  /** The input's share of the resized image's shorter side: more than 0, at most 1. */
+  readonly cropPct: number;
+  readonly interpolation: Interpolation;
+  /** One for each channel, of levels from 0 to 1. */
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+/** What ImageNet's images are normalised with. */
+export const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const;
+
 /** All that the rest of fuseproof needs to know of a family of networks. */
 export interface Family<Config> {
   /** Of a config: all that can be said of one field at a time. Loaded when it is first needed. */
@@ -109,6 +125,8 @@ export interface Family<Config> {
   readonly otherForms: (config: Config) => readonly TrainForm<Config>[];
   /** How the original's code calls a ReLU, a GELU or a pooling: the same to the network, not to tools that count by hooks. */
   readonly callOf: (node: Node) => Call;
+  /** As the published accuracies were measured. */
+  readonly preprocessing: Preprocessing;
   /** Every published network of the family. */
   readonly variants: readonly Variant<Config>[];
 }

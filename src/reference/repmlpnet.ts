@@ -6,7 +6,7 @@
 import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network, Pair } from '../network/ops.ts';
-import { DEFAULT_RESOLUTION, type Family, type Miniature, type Variant } from './family.ts';
+import { DEFAULT_RESOLUTION, type Family, IMAGENET, type Miniature, type Variant } from './family.ts';
 import { namingOfRepMlpNet, readRepMlpNet } from './repmlpnet-keys.ts';
 import type { InputSize } from './size.ts';
 
@@ -337,6 +337,8 @@ export const repMlpNet: Family<RepMlpNetConfig> = {
   otherForms: () => [],
   // The global perceptron calls functions; the embeddings and FFNs have modules.
   callOf: ({ name, op }) => (op.kind === 'globalAvgPool' || name.endsWith('.gp.relu') ? 'function' : 'module'),
+  // The original's test.py: transforms.Resize(resolution), bilinear by default.
+  preprocessing: { cropPct: 1, interpolation: 'bilinear', ...IMAGENET },
   variants: [
     variant('repmlpnet_t224', [64, 128, 256, 512], [56, 28, 14, 7], [2, 2, 6, 2], [1, 4, 16, 128]),
     variant('repmlpnet_t256', [64, 128, 256, 512], [64, 32, 16, 8], [2, 2, 6, 2], [1, 4, 16, 128]),

@@ -5,7 +5,7 @@
 import { NetworkBuilder } from '../network/builder.ts';
 import { InputError } from '../network/errors.ts';
 import type { Network } from '../network/ops.ts';
-import { DEFAULT_RESOLUTION, type Family, type Miniature, type TrainForm, type Variant } from './family.ts';
+import { DEFAULT_RESOLUTION, type Family, IMAGENET, type Miniature, type TrainForm, type Variant } from './family.ts';
 import { namingOfRepVit, readRepVit } from './repvit-keys.ts';
 import type { InputSize } from './size.ts';
 
@@ -322,6 +322,8 @@ export const repVit: Family<RepVitConfig> = {
   ownForms: (config) => trainForms(config, ''),
   otherForms,
   callOf: ({ op }) => (op.kind === 'globalAvgPool' ? 'method' : 'module'),
+  // timm 1.0, the pretrained_cfg of repvit.py; the official code resizes to 256/224 instead (cropPct 0.875).
+  preprocessing: { cropPct: 0.95, interpolation: 'bicubic', ...IMAGENET },
   // Name, widths, depths.
   variants: [
     variant('repvit_m0_6', [40, 80, 160, 320], [1, 1, 8, 1]),
