@@ -1,6 +1,7 @@
 import { profileFigures, profileLines } from './profile-table.ts';
 import {
   counted,
+  engineText,
   grouped,
   HONEST_NOTE,
   interval,
@@ -136,7 +137,7 @@ function verificationLine(row: VerificationRow, hasThreads: boolean, hasBatches:
 }
 
 function skippedLine(row: Skipped): string {
-  return wrap(`${row.model} on ${row.engine}: ${row.reason}`, `${skippedTitle(row).toLowerCase()}: `, '  ');
+  return wrap(`${row.model} on ${engineText(row)}: ${row.reason}`, `${skippedTitle(row).toLowerCase()}: `, '  ');
 }
 
 function failureLine({ model, engine, stage, message }: Failure): string {

@@ -3,6 +3,7 @@ import type { Machine } from './html/machines.ts';
 import { profileFigures, profileLines } from './profile-table.ts';
 import {
   counted,
+  engineText,
   gainText,
   grouped,
   HONEST_NOTE,
@@ -237,7 +238,7 @@ export function benchMarkdown(report: Report): string {
   );
   const skipped = (['Not timed', 'No profile'] as const).flatMap((title) => {
     const own = report.skipped.filter((row) => skippedTitle(row) === title);
-    const items = own.map(({ model, engine, reason }) => item(`${model} on ${engine}: ${reason}`));
+    const items = own.map((row) => item(`${row.model} on ${engineText(row)}: ${row.reason}`));
     return items.length === 0 ? [] : [section(title, items.join('\n'))];
   });
   const parts = [

@@ -142,6 +142,10 @@ not timed: repvit_m0_9 on cpu: 5 sessions would take 66 s or more, over the
     const said = 'no profile: repvit_m0_9 on cpu: it cannot say';
     expect(benchTable(report)).toContain(`\n${said}\n`);
     expect(benchTable(report)).not.toContain('not timed: repvit');
+    const twice = { ...report, skipped: [...report.skipped, { ...report.skipped[0]!, threads: 2, batch: 8 }] };
+    for (const text of [benchTable(twice), benchMarkdown(twice)]) {
+      expect(text).toContain('repvit_m0_9 on cpu, 2 threads, batch 8: it cannot say');
+    }
     expect(benchMarkdown(report)).toContain('## No profile\n\n- repvit_m0_9 on cpu: it cannot say\n');
   });
 

@@ -39,6 +39,17 @@ export function gainText({ outcome, estimate }: Pick<Speedup, 'outcome' | 'estim
   return outcome === 'faster' || outcome === 'slower' ? `${estimate.toFixed(2)} times as fast` : outcome;
 }
 
+/** Threads and batch, where they are not the usual 1. */
+function settingText({ threads, batch }: { readonly threads: number; readonly batch: number }): string {
+  return [...(threads === 1 ? [] : [`${threads} threads`]), ...(batch === 1 ? [] : [`batch ${batch}`])].join(', ');
+}
+
+/** Engine, and the setting where it is not the usual one. */
+export function engineText(row: { readonly engine: string; readonly threads: number; readonly batch: number }): string {
+  const setting = settingText(row);
+  return setting === '' ? row.engine : `${row.engine}, ${setting}`;
+}
+
 /** What a setting lacks, as a heading. */
 export function skippedTitle({ stage }: Skipped): 'Not timed' | 'No profile' {
   return stage === 'profile' ? 'No profile' : 'Not timed';

@@ -1,7 +1,9 @@
 /** How near each region comes to its derived bound. */
+
+import { engineText } from '../text.ts';
 import type { VerificationRow } from '../types.ts';
 import { type Cell, details, figure, paragraph, type Section, subheading, table } from './elements.ts';
-import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
+import { distinct, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, seriesColour } from './plot.ts';
 
 interface Point {

@@ -1,10 +1,10 @@
 /** Verification, and the environment of each machine. */
 
 import { absentFacts, environmentFacts } from '../environment-facts.ts';
-import { grouped } from '../text.ts';
+import { engineText, grouped } from '../text.ts';
 import type { VerificationRow } from '../types.ts';
 import { type Cell, details, paragraph, type Section, table } from './elements.ts';
-import { distinct, engineText, type Machine, rowsOf } from './machines.ts';
+import { distinct, type Machine, rowsOf } from './machines.ts';
 
 const CLASSES: Readonly<Record<VerificationRow['verdict'], string>> = {
   pass: 'good',

@@ -22,14 +22,3 @@ export function rowsOf<Row extends object>(
 export function distinct<Value>(values: Iterable<Value>): readonly Value[] {
   return [...new Set(values)];
 }
-
-/** Threads and batch, where they are not the usual 1. */
-export function settingText({ threads, batch }: { readonly threads: number; readonly batch: number }): string {
-  return [...(threads === 1 ? [] : [`${threads} threads`]), ...(batch === 1 ? [] : [`batch ${batch}`])].join(', ');
-}
-
-/** Engine, and the setting where it is not the usual one. */
-export function engineText(row: { readonly engine: string; readonly threads: number; readonly batch: number }): string {
-  const setting = settingText(row);
-  return setting === '' ? row.engine : `${row.engine}, ${setting}`;
-}

@@ -1,5 +1,5 @@
 /** A benchmark's report as one self-contained HTML file: no script, and nothing that is fetched. */
-import { gainText, modelsOf, noiseText, skippedTitle } from '../text.ts';
+import { engineText, gainText, modelsOf, noiseText, skippedTitle } from '../text.ts';
 import type { Report } from '../types.ts';
 import { countSection } from './counts.ts';
 import { escapeHtml, type Section, subheading } from './elements.ts';
@@ -7,7 +7,7 @@ import { errorSection } from './errors.ts';
 import { environmentSection, verificationSection } from './facts.ts';
 import { faultSection } from './faults.ts';
 import { figureSection } from './figures.ts';
-import { engineText, type Machine } from './machines.ts';
+import type { Machine } from './machines.ts';
 import { paretoSection } from './pareto.ts';
 import { chartDrawer } from './plot.ts';
 import { profileSection } from './profile.ts';

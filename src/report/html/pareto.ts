@@ -1,8 +1,8 @@
 /** Latency against published accuracy: which network is worth its time. */
-import { milliseconds } from '../text.ts';
+import { engineText, milliseconds } from '../text.ts';
 import type { AccuracyRow, Measurement } from '../types.ts';
 import { details, figure, paragraph, type Section, table } from './elements.ts';
-import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
+import { distinct, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, seriesColour } from './plot.ts';
 
 interface Point extends Of<Measurement> {

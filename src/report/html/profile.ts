@@ -1,7 +1,9 @@
 /** Where the time goes, node by node, where it was profiled. */
+
+import { engineText } from '../text.ts';
 import type { Profile } from '../types.ts';
 import { details, figure, type Key, paragraph, type Section, subheading, table } from './elements.ts';
-import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
+import { distinct, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, seriesColour } from './plot.ts';
 
 /** Operations with a colour of their own; the rest is one. */

@@ -1,8 +1,8 @@
 /** How many times as fast fusing makes each network on each engine. */
-import { interval, isSameSetting, measured, milliseconds, pText, size } from '../text.ts';
+import { engineText, interval, isSameSetting, measured, milliseconds, pText, size } from '../text.ts';
 import type { NullControl, Report, Speedup } from '../types.ts';
 import { type Cell, type Column, details, figure, paragraph, type Section, subheading, table } from './elements.ts';
-import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
+import { distinct, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, HALO, rowAxis } from './plot.ts';
 
 const COLOURS: Readonly<Record<Speedup['outcome'], string>> = {

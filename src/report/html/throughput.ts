@@ -1,7 +1,9 @@
 /** Images a second with several streams at the same time. */
+
+import { engineText } from '../text.ts';
 import type { Throughput } from '../types.ts';
 import { details, figure, paragraph, type Section, subheading, table } from './elements.ts';
-import { distinct, engineText, type Machine, type Of, rowsOf } from './machines.ts';
+import { distinct, type Machine, type Of, rowsOf } from './machines.ts';
 import { type Canvas, type Draw, seriesColour } from './plot.ts';
 
 interface Point extends Of<Throughput> {
