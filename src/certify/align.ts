@@ -54,15 +54,25 @@ function isAlike(a: Node, b: Node): boolean {
   return a.inputs.length === b.inputs.length && JSON.stringify(ownStructure(a)) === JSON.stringify(ownStructure(b));
 }
 
-/** Levels of ops, from two nodes backwards, that are alike. */
-function levelsAlike(a: string, b: string, nodes: Nodes, most = LEVELS): number {
+/** Levels of ops, from two nodes backwards, that are alike; `known` holds those that were counted. */
+function levelsAlike(a: string, b: string, nodes: Nodes, known: Map<string, number>, most = LEVELS): number {
+  if (most === 0) return 0;
+  // Sums of sums reach the same nodes on many ways.
+  const key = JSON.stringify([a, b, most]);
+  const counted = known.get(key);
+  if (counted !== undefined) return counted;
   const [first, second] = [nodes.expected.get(a)!, nodes.given.get(b)!];
-  if (most === 0 || !isAlike(first, second)) return 0;
-  const levels = first.inputs.map((input, i) => {
-    const others = isCommutative(first) ? second.inputs : [second.inputs[i]!];
-    return Math.max(...others.map((other) => levelsAlike(input, other, nodes, most - 1)));
-  });
-  return 1 + Math.min(most - 1, ...levels);
+  const count = () => {
+    if (!isAlike(first, second)) return 0;
+    const levels = first.inputs.map((input, i) => {
+      const others = isCommutative(first) ? second.inputs : [second.inputs[i]!];
+      return Math.max(...others.map((other) => levelsAlike(input, other, nodes, known, most - 1)));
+    });
+    return 1 + Math.min(most - 1, ...levels);
+  };
+  const levels = count();
+  known.set(key, levels);
+  return levels;
 }
 
 function describe(node: Node): string {
@@ -83,6 +93,7 @@ export function align(expected: Network, given: Network, nameOf: (name: string) 
   const byName = { expected: nodesByName(expected), given: nodesByName(given) };
   const nodes = new Map<string, string>();
   const problems: string[] = [];
+  const levels = new Map<string, number>();
   const open: [string, string][] = [[expected.output, given.output]];
   for (let pair = open.pop(); pair !== undefined && problems.length < ENOUGH; pair = open.pop()) {
     const [a, b] = [byName.expected.get(pair[0])!, byName.given.get(pair[1])!];
@@ -99,7 +110,7 @@ export function align(expected: Network, given: Network, nameOf: (name: string) 
       problems.push(`${nameOf(b.name)} (${describe(b)})${read} stands where ${a.name} (${describe(a)}) is needed`);
       continue;
     }
-    open.push(...paired(a, b, structures, byName));
+    open.push(...paired(a, b, structures, byName, levels));
   }
   return { nodes, problems };
 }
@@ -110,6 +121,7 @@ function paired(
   b: Node,
   structures: { readonly expected: Structures; readonly given: Structures },
   nodes: Nodes,
+  known: Map<string, number>,
 ): readonly [string, string][] {
   if (!isCommutative(a)) return a.inputs.map((input, i) => [input, b.inputs[i]!]);
   const left = [...b.inputs];
@@ -121,7 +133,7 @@ function paired(
     else pairs.push([input, left.splice(at, 1)[0]!]);
   }
   for (const input of later) {
-    const levels = left.map((other) => levelsAlike(input, other, nodes));
+    const levels = left.map((other) => levelsAlike(input, other, nodes, known));
     pairs.push([input, left.splice(levels.indexOf(Math.max(...levels)), 1)[0]!]);
   }
   return pairs;
