@@ -215,6 +215,13 @@ describe.concurrent('npm run properties', () => {
     expect(status).toBe(1);
   });
 
+  test('a shard that draws and verifies nothing is no shortage: the others may verify', async () => {
+    const drawn = "test('drawn', () => fc.assert(fc.property(fc.integer(), () => {}), propertyOptions(1)));";
+    const { status, output } = await sweep(project({ drawn }), '--rounds', '1', '--seed', '5', '--shard', '1/1');
+    expect(output).toMatch(/draws in 1 tests, seeds 5; .*\nno failure\n$/);
+    expect(status).toBe(0);
+  });
+
   test('a property that is cut short counts what it drew, and is asked for no more', async () => {
     const { status, output } = await sweep(project({ cutShort }), '--rounds', '1', '--seed', '3');
     expect(output).toContain(`${CUT_SHORT_AT} draws in 1 tests (1 of them cut short), seeds 3;`);

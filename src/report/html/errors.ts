@@ -1,5 +1,4 @@
 /** How near each region comes to its derived bound. */
-
 import { engineText } from '../text.ts';
 import type { VerificationRow } from '../types.ts';
 import { type Cell, details, figure, paragraph, type Section, subheading, table } from './elements.ts';

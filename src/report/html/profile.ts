@@ -1,5 +1,4 @@
 /** Where the time goes, node by node, where it was profiled. */
-
 import { engineText } from '../text.ts';
 import type { Profile } from '../types.ts';
 import { details, figure, type Key, paragraph, type Section, subheading, table } from './elements.ts';

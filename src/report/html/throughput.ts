@@ -1,5 +1,4 @@
 /** Images a second with several streams at the same time. */
-
 import { engineText } from '../text.ts';
 import type { Throughput } from '../types.ts';
 import { details, figure, paragraph, type Section, subheading, table } from './elements.ts';
