@@ -28,18 +28,19 @@ test('of equal logits the first class is the best', () => {
 });
 
 test('a disagreement is a near-tie where its logits moved by no more than is allowed', () => {
-  const tally = new Tally(0.01);
-  tally.add(image('near'), { train: row(8, 8.03, 1), deploy: row(8.02, 7.99, 1) });
-  tally.add(image('far'), { train: row(8, 8.1, 1), deploy: row(8.1, 8, 1) });
+  // Every number here is a multiple of a power of two, so that sums and products are exact.
+  const tally = new Tally(2 ** -7);
+  tally.add(image('near'), { train: row(8, 8.03125, 1), deploy: row(8.015625, 7.984375, 1) });
+  tally.add(image('far'), { train: row(8, 8.125, 1), deploy: row(8.125, 8, 1) });
   const { accuracy, agreeing, disagreements } = tally.result();
   expect(accuracy).toBeUndefined();
   expect(agreeing).toBe(0);
   expect(disagreements.map(isNearTie)).toEqual([true, false]);
   const [near] = disagreements;
   expect(near).toMatchObject({ file: 'near', train: { best: 1 }, deploy: { best: 0 } });
-  expect(near!.moved).toBeCloseTo(0.06, 5);
-  expect(near!.allowance).toBeCloseTo(0.0803, 5);
-  expect(near!.train.margin).toBeCloseTo(0.03, 5);
+  expect(near!.moved).toBe(0.0625);
+  expect(near!.allowance).toBe(8.03125 * 2 ** -7);
+  expect(near!.train.margin).toBe(0.03125);
 });
 
 test('without a precision it cannot be judged', () => {

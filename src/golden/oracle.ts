@@ -44,6 +44,13 @@ interface Catalogue {
   readonly source: string;
 }
 
+function isCatalogue(value: unknown): value is Catalogue {
+  if (!isRecord(value) || !isRecord(value.names) || typeof value.source !== 'string') return false;
+  return Object.values(value.names).every(
+    (names) => Array.isArray(names) && names.every((name) => typeof name === 'string'),
+  );
+}
+
 /** Runs Python; the lines of its output. */
 function runPython(
   { python, signal }: OracleOptions,
@@ -131,7 +138,7 @@ async function catalogueOf(golden: string, script: string, options: OracleOption
   if (code !== 0) throw absent(errors.trim().split('\n').at(-1) || `it ended with code ${code}`);
   try {
     const catalogue: unknown = JSON.parse(lines.join('\n'));
-    if (isRecord(catalogue) && isRecord(catalogue.names)) return catalogue as unknown as Catalogue;
+    if (isCatalogue(catalogue)) return catalogue;
   } catch {}
   throw absent('it does not run Python scripts');
 }

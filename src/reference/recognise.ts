@@ -2,7 +2,7 @@
 import { InputError } from '../network/errors.ts';
 import type { Tensor, Weights } from '../network/tensor.ts';
 import { type Model, parseConfig } from './config.ts';
-import { families, type ModelConfig } from './families.ts';
+import { families, familyNamed, type ModelConfig } from './families.ts';
 import type { Family, Form, Reading } from './family.ts';
 import { variants } from './variants.ts';
 
@@ -57,7 +57,7 @@ export function nameWeights(family: Family<ModelConfig>, weights: Weights, subje
  * @throws InputError where the keys are of no network that is known, or their shapes are of none that is possible
  */
 export async function recognise(weights: Weights, name: string, subject: string): Promise<Recognised> {
-  for (const family of Object.values(families) as unknown as readonly Family<ModelConfig>[]) {
+  for (const family of Object.keys(families).flatMap((known) => familyNamed(known) ?? [])) {
     const named = nameWeights(family, weights, subject);
     if (named === undefined) continue;
     const reading = family.read(named.weights, named.form);
